@@ -1,0 +1,85 @@
+"""Reading and writing files: whole or not at all, and never a pickle."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cca.errors import CCAError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The temporary name carries the process id, so that a job which outlives its killed parent
+    cannot disturb its successor. On failure, an interrupt included, nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require(path: Path) -> Path:
+    """Return ``path``, or raise a one-line `CCAError` if there is no such file."""
+    if not path.is_file():
+        raise CCAError(f"{path}: no such file")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with require(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON; NaN and infinity are refused."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or raise a one-line `CCAError`."""
+    try:
+        return json.loads(require(path).read_text())
+    except ValueError as error:
+        raise CCAError(f"{path}: not a JSON file ({error}); delete it and make it again") from None
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write a compressed ``.npz``."""
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the arrays ``names`` of an ``.npz`` (all of them if none is named).
+
+    Raises:
+        CCAError: missing or truncated file, missing array, or an array that holds pickled objects.
+    """
+    try:
+        with np.load(require(path), allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise CCAError(f"{path}: a bare .npy array where an .npz archive is wanted")
+            for name in names:
+                if name not in archive.files:
+                    held = ", ".join(archive.files) or "nothing"
+                    raise CCAError(f"{path}: array '{name}' is missing; the file holds {held}")
+            return {name: archive[name] for name in names or archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CCAError(
+            f"{path}: damaged or not an .npz file ({reason}); delete it and make it again"
+        ) from None

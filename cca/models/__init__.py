@@ -1,0 +1,61 @@
+"""Class-conditional autoregressive models over an image's codes, behind one small interface.
+
+A family is a module of this package with two names: ``Architecture`` (its `Settings`) and
+``Model`` (an `ARModel` built as ``Model(architecture, tokenizer, num_classes)``).
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from cca import plugins
+from cca.guidance import Guidance
+from cca.settings import Settings, validate
+from cca.tokenizers import Tokenizer
+
+
+class ARModel(nn.Module, ABC):
+    """p(codes | label) of images with ``num_tokens`` codes below ``vocab_size``.
+
+    Labels are integers below ``num_classes``; the label ``num_classes`` is the unconditional one.
+    """
+
+    num_classes: int
+    num_tokens: int
+    vocab_size: int
+
+    @abstractmethod
+    def token_log_probs(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """log p(code_t | earlier codes, label) of every token, teacher-forced, in one forward pass.
+
+        Args:
+            codes: (B, T) int64.
+            labels: (B,) int64.
+
+        Returns:
+            (B, T) float32.
+        """
+
+    @abstractmethod
+    def sample(self, labels: Tensor, guidance: Guidance, uniforms: Tensor) -> Tensor:
+        """Draw codes (B, T) int64 by inverse CDF from ``uniforms`` (B, T) in [0, 1), KV-cached.
+
+        With ``guidance.scale == 0`` only the conditional half is ever computed.
+        """
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Decoding steps of one image: tokens (next token) or scales (next scale)."""
+
+    def log_prob(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """log p(codes | label), the SUM over an image's tokens: (B,)."""
+        return self.token_log_probs(codes, labels).sum(dim=1)
+
+
+def build(family: str, architecture: dict, tokenizer: Tokenizer, num_classes: int) -> ARModel:
+    """An untrained model of ``family`` for the codes of ``tokenizer``."""
+    module = plugins.load("cca.models", family)
+    settings: Settings = validate(module.Architecture, architecture, f"architecture of {family}")
+    return module.Model(settings, tokenizer, num_classes)

@@ -1,0 +1,25 @@
+"""Plug-ins are modules of a package, found by name: one file and one config entry add one."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from cca.errors import CCAError
+
+
+def names(package: str) -> list[str]:
+    """Names of the public modules of ``package`` (e.g. ``"cca.objectives"``)."""
+    paths = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(paths) if not module.name.startswith("_"))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import the plug-in ``name`` of ``package``.
+
+    Raises:
+        CCAError: there is no such module; the message lists those that there are.
+    """
+    if name not in names(package):
+        kind = package.rpartition(".")[2]
+        raise CCAError(f"'{name}' is not one of the {kind}: {', '.join(names(package))}")
+    return importlib.import_module(f"{package}.{name}")

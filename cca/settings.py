@@ -1,0 +1,53 @@
+"""Base class of every section of a tier file."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cca.errors import CCAError
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """A validated, immutable section of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+
+
+def validate(schema: type[S], values: object, where: str) -> S:
+    """Build ``schema`` from plain ``values``.
+
+    Raises:
+        CCAError: one line naming ``where`` (a file or an option), the key, and what it allows.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise CCAError(f"{where}: {describe(error, schema)}") from None
+
+
+def describe(error: ValidationError, schema: type[Settings]) -> str:
+    """The first problem of a validation error, as one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(the whole section)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(schema, first["loc"][:-1])
+        allowed = f"; allowed keys: {', '.join(known)}" if known else ""
+        return f"unknown key '{key}'{allowed}{more}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"key '{key}': {message}, got {first['input']!r}{more}"
+
+
+def _fields_at(schema: type[Settings], path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the section that ``path`` leads to, or none where it cannot be told."""
+    for part in path:
+        field = schema.model_fields.get(str(part))
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, Settings)):
+            return []
+        schema = kind
+    return sorted(schema.model_fields)

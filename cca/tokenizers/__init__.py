@@ -1,0 +1,45 @@
+"""Image tokenizers: images to codes and back, behind one small interface.
+
+A kind of tokenizer is a module of this package with two names: ``Architecture`` (its `Settings`)
+and ``Model`` (a `Tokenizer` built as ``Model(architecture)``).
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from torch import Tensor, nn
+
+from cca import plugins
+from cca.settings import validate
+
+
+class Tokenizer(nn.Module, ABC):
+    """A vector-quantised autoencoder of square images of ``image_size`` with ``channels``."""
+
+    image_size: int
+    channels: int
+    num_tokens: int
+    vocab_size: int
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to codes (B, T) int64."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, T) to images (B, C, H, W): floats, nominally in [-1, 1], unclamped."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One training pass: reconstructions (B, C, H, W) with straight-through gradients, the
+        scalar loss of the quantiser (codebook and commitment terms), and the codes (B, T)."""
+
+    @abstractmethod
+    def revive(self, images: Tensor, unused: np.ndarray, rng: np.random.Generator) -> None:
+        """Move the codebook's ``unused`` entries (indices) onto random encoder outputs of ``images``."""
+
+
+def build(kind: str, architecture: dict) -> Tokenizer:
+    """An untrained tokenizer of ``kind``."""
+    module = plugins.load("cca.tokenizers", kind)
+    return module.Model(validate(module.Architecture, architecture, f"architecture of tokenizer {kind}"))
