@@ -6,7 +6,6 @@ A family is a module of this package with two names: ``Architecture`` (its `Sett
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from cca import plugins

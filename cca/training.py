@@ -1,0 +1,126 @@
+"""The optimisation loop that every trained part shares: optimiser, schedule, log, checks."""
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cca.errors import CCAError
+from cca.files import atomic
+from cca.settings import Settings
+
+
+class Optimisation(Settings):
+    """AdamW with gradient clipping; weight decay on tensors of two or more dimensions only."""
+
+    learning_rate: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.05, ge=0)
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    warmup_steps: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of ``step`` (from 0) of ``steps``; cosine falls to a hundredth."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "constant":
+            return self.learning_rate * warmup
+        return self.learning_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+class CsvLog:
+    """A CSV file of one row a step, which appears whole when the block ends without an error."""
+
+    def __init__(self, path: Path):
+        self._atomic = atomic(path)
+
+    def __enter__(self) -> "CsvLog":
+        self._stream = self._atomic.__enter__().open("w", newline="")
+        self._writer: csv.DictWriter | None = None
+        return self
+
+    def write(self, **row: float) -> None:
+        """Add a row; the first one names the columns."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._stream, list(row))
+            self._writer.writeheader()
+        self._writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+        self._atomic.__exit__(*error)
+
+
+def check_finite(loss: float, step: int, what: str) -> None:
+    """Raise a `CCAError` naming ``what`` and ``step`` if ``loss`` is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise CCAError(
+            f"{what}: the loss is {loss} at step {step}; lower the learning rate or check the data"
+        )
+
+
+def shuffled_batches(
+    items: int, batch_size: int, steps: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """``steps`` arrays of ``batch_size`` indices below ``items``, every item once an epoch."""
+    pool = np.empty(0, dtype=np.int64)
+    for _ in range(steps):
+        while len(pool) < batch_size:
+            pool = np.concatenate([pool, rng.permutation(items)])
+        batch, pool = pool[:batch_size], pool[batch_size:]
+        yield batch
+
+
+def optimise(
+    module: nn.Module,
+    batches: Iterable[np.ndarray],
+    loss_of: Callable[[np.ndarray], tuple[Tensor, dict[str, Tensor]]],
+    settings: Optimisation,
+    *,
+    steps: int,
+    what: str,
+    log: Path,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Minimise a loss over batches of indices, one optimiser step a batch.
+
+    Args:
+        module: its parameters are trained in place; its train/eval mode is left alone.
+        batches: ``steps`` arrays of item indices.
+        loss_of: maps a batch to its scalar loss and to further scalars to log.
+        what: names the stage on the progress bar and in messages.
+        log: the CSV of ``step, learning_rate, loss, gradient_norm`` and the further scalars.
+        after_step: called with the step's number after each update.
+
+    Raises:
+        CCAError: the loss or the gradient became NaN or infinite.
+    """
+    decayed = [p for p in module.parameters() if p.dim() >= 2]
+    plain = [p for p in module.parameters() if p.dim() < 2]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+    with CsvLog(log) as rows:
+        for step, batch in enumerate(tqdm(batches, desc=what, total=steps, mininterval=1.0)):
+            rate = settings.rate(step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, scalars = loss_of(batch)
+            check_finite(loss.item(), step, what)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+            check_finite(norm.item(), step, f"{what} (gradient)")
+            optimizer.step()
+            after_step(step)
+            values = {name: float(value) for name, value in scalars.items()}
+            rows.write(step=step, learning_rate=rate, loss=loss.item(), gradient_norm=norm.item(), **values)
