@@ -92,4 +92,6 @@ def load_model(path: Path, tokenizer: tokenizers.Tokenizer) -> models.ARModel:
 
 def save_model(path: Path, model: models.ARModel, family: str, architecture: dict) -> None:
     """Write a model so that `load_model` can build it."""
-    save(path, model, {"family": family, "architecture": architecture, "num_classes": model.num_classes})
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    metadata = {"family": family, "architecture": architecture, "num_classes": model.num_classes}
+    save(path, model, {**metadata, "parameters": parameters})

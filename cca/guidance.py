@@ -32,5 +32,5 @@ class Guidance(Settings):
 
 
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
-    """Guided logits ``l_c + s (l_c - l_u)`` (the paper's Eq. 3); shapes (..., V)."""
+    """Guided logits ``l_c + s (l_c - l_u)`` of classifier-free guidance; shapes (..., V)."""
     return conditional + scale * (conditional - unconditional)

@@ -97,7 +97,7 @@ def load(path: Path) -> ImageData:
 
 def check_labels(labels: np.ndarray, num_classes: int, path: Path) -> None:
     """Raise a `CCAError` unless all labels are in 0..num_classes-1."""
-    if len(labels) and not (0 <= labels.min() and labels.max() < num_classes):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
         worst = labels.max() if labels.max() >= num_classes else labels.min()
         raise CCAError(f"{path}: label {worst} is out of range 0..{num_classes - 1}")
 

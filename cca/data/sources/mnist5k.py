@@ -15,9 +15,7 @@ def read(settings: DataSettings) -> RawImages:
         CCAError: the settings ask for another size or for colour.
     """
     if (settings.image_size, settings.channels) != (28, 1):
-        raise CCAError(
-            f"data: mnist5k has image_size 28 and channels 1, not {settings.image_size} and {settings.channels}"
-        )
+        raise CCAError("data: mnist5k has images of image_size 28 with channels 1; set both so")
     pixels, labels = mnist_data()
     images = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)
     return RawImages(images, labels.astype(np.int64), [str(digit) for digit in range(10)])

@@ -1,0 +1,26 @@
+"""Where tensors live and in which precision products are computed: precision follows the device."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def pick() -> torch.device:
+    """The GPU if torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> AbstractContextManager:
+    """bfloat16 products on a GPU; float32 on a CPU, where bfloat16 is hundreds of times slower."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def make_deterministic(threads: int) -> None:
+    """Fix the number of threads and ask torch for deterministic algorithms.
+
+    Sums are rounded in an order that depends on the number of threads, so results repeat bit for
+    bit only on the same number.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,28 @@
+"""What is measured, and where under a tier's results it lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = "base"  # the finetune of a model that is not finetuned
+
+
+@dataclass(frozen=True, order=True)
+class Experiment:
+    """One set of samples: a model, how it was finetuned, the seed, and the guidance scale."""
+
+    model: str
+    finetune: str
+    seed: int
+    scale: float
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that is sampled. The base model is the same for every seed."""
+        if self.finetune == BASE:
+            return Path(self.model, BASE, "model.safetensors")
+        return Path(self.model, self.finetune, f"seed={self.seed}", "model.safetensors")
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics of its samples."""
+        return Path(self.model, self.finetune, f"seed={self.seed}", f"s={self.scale:g}", "metrics.json")

@@ -1,0 +1,99 @@
+"""Finetuning with a contrastive objective over precomputed reference log-likelihoods."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from cca import checkpoints, objectives, score
+from cca import pairs as pair_data
+from cca.data import codes as code_data
+from cca.device import autocast, pick
+from cca.errors import CCAError
+from cca.rng import seed_torch
+from cca.settings import Settings
+from cca.training import Optimisation, optimise
+
+
+def _checked(spec: dict) -> dict:
+    try:
+        objectives.bind(spec)
+    except CCAError as error:
+        raise ValueError(str(error)) from None
+    return spec
+
+
+class FinetuneSettings(Settings):
+    """The objective and how it is optimised: one pass over the pairs in their order."""
+
+    objective: Annotated[dict, AfterValidator(_checked)]
+    batch_size: int = Field(ge=1, description="pairs a step; what is left at the end is dropped")
+    dropout: bool = Field(default=False, description="keep the model's dropout on, as in scoring")
+    optimisation: Optimisation
+    seed: int = 0
+
+
+def run(
+    settings: FinetuneSettings,
+    *,
+    base: Path,
+    tokenizer: Path,
+    codes: Path,
+    pairs: Path,
+    scores: Path,
+    out: Path,
+) -> dict:
+    """Stage ``finetune``: one epoch over the pairs; no frozen copy of the model is needed.
+
+    Logs, a row a step, the mean of g over positives and over true negatives, and the share of
+    those pairs with g_pos > g_neg.
+
+    Raises:
+        CCAError: files that do not belong together, fewer pairs than a batch, or a NaN loss.
+    """
+    device = pick()
+    data = code_data.load(codes)
+    items = pair_data.load(pairs, data)
+    reference = np.stack(score.load(scores, items))
+    if not (steps := len(items) // settings.batch_size):
+        raise CCAError(f"{pairs}: {len(items)} pairs are fewer than a batch of {settings.batch_size}")
+    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
+    architecture = checkpoints.read(base)[1]
+    model.train(settings.dropout)
+    seed_torch("finetune", settings.seed)
+    objective = objectives.bind(settings.objective)
+
+    def loss_of(batch: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+        pair = items[batch]
+        tokens = data.select(pair.image, pair.crop).to(device)
+        labels = torch.from_numpy(np.concatenate([pair.label, pair.negative])).to(device)
+        with autocast(device):
+            log_prob = model.log_prob(tokens.repeat(2, 1), labels)
+        g = log_prob.view(2, -1) - torch.from_numpy(reference[:, batch]).to(device)
+        positive_pair = torch.from_numpy(pair.positive_pair).to(device)
+        return objective(g[0], g[1], positive_pair).mean(), contrast(g.detach(), positive_pair)
+
+    optimise(
+        model,
+        np.arange(steps * settings.batch_size).reshape(steps, settings.batch_size),
+        loss_of,
+        settings.optimisation,
+        steps=steps,
+        what="finetune",
+        log=out.with_suffix(".log.csv"),
+    )
+    checkpoints.save_model(out, model, architecture["family"], architecture["architecture"])
+    return {"steps": steps, "pairs": steps * settings.batch_size}
+
+
+def contrast(g: Tensor, positive_pair: Tensor) -> dict[str, Tensor]:
+    """Means of g (2, B) over the pairs with a true negative, and how often positives win.
+
+    ``g_pos``, ``g_neg``: mean change of the log-likelihood in nats an image; ``accuracy``: share
+    of pairs with g_pos > g_neg. NaN where a batch has no true negative.
+    """
+    g_pos, g_neg = g[:, ~positive_pair]
+    return {"g_pos": g_pos.mean(), "g_neg": g_neg.mean(), "accuracy": (g_pos > g_neg).float().mean()}

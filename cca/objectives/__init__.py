@@ -1,0 +1,45 @@
+"""Finetuning objectives. An objective is a module with one pure function ``loss``:
+
+    def loss(g_pos, g_neg, positive_pair, *, <parameters>) -> (B,) losses
+
+- ``g_pos`` (B,): g(x, c) = log p_theta(x|c) - log p_phi(x|c) of images under their own label;
+- ``g_neg`` (B,): the same under the label of another image;
+- ``positive_pair`` (B,) bool: the second label is no negative, because the pair is masked (both
+  labels are the unconditional one) or because the two labels are the same;
+- the keyword parameters are what the config may set, each with its type and default.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+from pydantic import ValidationError, create_model
+from torch import Tensor
+
+from cca import plugins
+from cca.errors import CCAError
+from cca.settings import Settings, describe
+
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def bind(spec: dict) -> Objective:
+    """The objective that ``spec`` names, e.g. ``{"name": "cca", "beta": 0.02, "lam": 1}``.
+
+    Raises:
+        CCAError: unknown objective or parameter, or a value that the parameter does not allow.
+    """
+    if "name" not in spec:
+        raise CCAError(f"an objective needs a 'name', one of: {', '.join(plugins.names('cca.objectives'))}")
+    loss = plugins.load("cca.objectives", spec["name"]).loss
+    parameters = {
+        name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(loss).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    schema = create_model(f"{spec['name']} parameters", __base__=Settings, **parameters)
+    try:
+        values = schema.model_validate({name: value for name, value in spec.items() if name != "name"})
+    except ValidationError as error:
+        raise CCAError(f"objective {spec['name']}: {describe(error, schema)}") from None
+    return partial(loss, **values.model_dump())

@@ -1,0 +1,104 @@
+"""The pairs that finetuning visits: (image, crop, label, negative label, masked), from the seed alone."""
+
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from cca.data import codes as code_data
+from cca.errors import CCAError
+from cca.files import read_npz, write_npz
+from cca.rng import generator
+from cca.settings import Settings
+
+
+class PairsSettings(Settings):
+    """One epoch of pairs."""
+
+    visits: int = Field(default=1, ge=1, description="visits of each image in the epoch")
+    mask_rate: float = Field(default=0.1, ge=0, le=1, description="share of pairs that become unconditional")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs in the order of their visits; five arrays of length P.
+
+    Attributes:
+        image, crop: which codes, int64.
+        label: the image's label, or num_classes where masked, int64.
+        negative: the label of the next pair in the order, or num_classes where masked, int64.
+        masked: bool.
+    """
+
+    image: np.ndarray
+    crop: np.ndarray
+    label: np.ndarray
+    negative: np.ndarray
+    masked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def positive_pair(self) -> np.ndarray:
+        """(P,) bool: the second label is no negative: masked, or equal to the first."""
+        return self.label == self.negative
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Pairs":
+        return Pairs(*(array[index] for array in astuple(self)))
+
+
+def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: PairsSettings) -> Pairs:
+    """Draw an epoch's pairs.
+
+    The negative label of a pair is the label of the NEXT pair in the epoch's global shuffled order
+    (the last one takes the first's). The official code rolls labels inside each device's
+    micro-batch; rolling over the whole order has the same distribution and does not depend on
+    batch size or number of devices.
+
+    Args:
+        labels: (N,) labels of the images.
+        crops: number of crops of each image.
+    """
+    rng = generator("pairs", settings.seed)
+    image = rng.permutation(np.tile(np.arange(len(labels)), settings.visits))
+    crop = rng.integers(crops, size=len(image))
+    masked = rng.random(len(image)) < settings.mask_rate
+    label = labels[image]
+    negative = np.roll(label, -1)
+    return Pairs(
+        image,
+        crop,
+        np.where(masked, num_classes, label),
+        np.where(masked, num_classes, negative),
+        masked,
+    )
+
+
+def run(settings: PairsSettings, *, codes: Path, out: Path) -> dict:
+    """Stage ``pairs``: write the epoch's pairs."""
+    data = code_data.load(codes)
+    pairs = make_pairs(data.labels, data.codes.shape[1], data.num_classes, settings)
+    write_npz(out, **{field.name: getattr(pairs, field.name) for field in fields(pairs)})
+    return {"pairs": len(pairs), "masked": int(pairs.masked.sum())}
+
+
+def load(path: Path, codes: code_data.Codes) -> Pairs:
+    """Read pairs and check that they point into ``codes``.
+
+    Raises:
+        CCAError: damaged file, or indices or labels out of range.
+    """
+    pairs = Pairs(**read_npz(path, *(field.name for field in fields(Pairs))))
+    images, crops, _ = codes.codes.shape
+    for name, bound in (("image", images), ("crop", crops)):
+        values = getattr(pairs, name)
+        if not (values.min() >= 0 and values.max() < bound):
+            raise CCAError(
+                f"{path}: {name} index {values.max()} is out of range 0..{bound - 1}; other codes?"
+            )
+    for name in ("label", "negative"):
+        code_data.image_data.check_labels(getattr(pairs, name), codes.num_classes + 1, path)
+    return pairs

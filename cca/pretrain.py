@@ -1,0 +1,61 @@
+"""Maximum-likelihood pretraining of a class-conditional model, with label dropout for guidance."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from cca import checkpoints, models
+from cca.data import codes as code_data
+from cca.device import autocast, pick
+from cca.rng import generator, seed_torch
+from cca.settings import Settings
+from cca.training import Optimisation, optimise, shuffled_batches
+
+
+class PretrainSettings(Settings):
+    """The model and how it is trained."""
+
+    family: str = Field(description="a module of cca.models")
+    architecture: dict = Field(description="sizes of that family")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    label_dropout: float = Field(default=0.1, ge=0, le=1, description="share of labels made unconditional")
+    optimisation: Optimisation
+    seed: int = 0
+
+
+def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) -> dict:
+    """Stage ``pretrain``: train from scratch on all crops, write the checkpoint."""
+    device = pick()
+    data = code_data.load(codes)
+    seed_torch("pretrain", settings.seed)
+    model = models.build(
+        settings.family, settings.architecture, checkpoints.load_tokenizer(tokenizer), data.num_classes
+    )
+    model.to(device).train()
+    rng = generator("pretrain", settings.seed)
+    images, crops, _ = data.codes.shape
+
+    def loss_of(batch: np.ndarray) -> tuple[torch.Tensor, dict]:
+        image, crop = batch % images, batch // images
+        dropped = rng.random(len(batch)) < settings.label_dropout
+        labels = np.where(dropped, data.num_classes, data.labels[image])
+        with autocast(device):
+            log_prob = model.log_prob(
+                data.select(image, crop).to(device), torch.from_numpy(labels).to(device)
+            )
+        return -log_prob.mean() / model.num_tokens, {}
+
+    optimise(
+        model,
+        shuffled_batches(images * crops, settings.batch_size, settings.steps, rng),
+        loss_of,
+        settings.optimisation,
+        steps=settings.steps,
+        what="pretrain",
+        log=out.with_suffix(".log.csv"),
+    )
+    checkpoints.save_model(out, model, settings.family, settings.architecture)
+    return {"parameters": sum(p.numel() for p in model.parameters())}

@@ -1,0 +1,68 @@
+"""The frozen model's log-likelihoods of the pairs: computed once, shared by every objective, λ and β."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from cca import checkpoints
+from cca import pairs as pair_data
+from cca.data import codes as code_data
+from cca.device import autocast, pick
+from cca.errors import CCAError
+from cca.files import read_npz, write_npz
+from cca.rng import seed_torch
+from cca.settings import Settings
+
+
+class ScoreSettings(Settings):
+    """How the reference log-likelihoods are computed."""
+
+    batch_size: int = Field(default=500, ge=1, description="pairs at a time")
+    dropout: bool = Field(default=False, description="keep the model's dropout on, as in finetuning")
+    seed: int = 0
+
+
+def run(settings: ScoreSettings, *, base: Path, tokenizer: Path, codes: Path, pairs: Path, out: Path) -> dict:
+    """Stage ``score``: log p_phi of every pair under both labels, one forward pass each."""
+    device = pick()
+    data = code_data.load(codes)
+    items = pair_data.load(pairs, data)
+    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
+    model.train(settings.dropout)
+    seed_torch("score", settings.seed)
+    scores = np.empty((2, len(items)), dtype=np.float32)
+    for start in tqdm(range(0, len(items), settings.batch_size), desc="score", mininterval=1.0):
+        batch = items[start : start + settings.batch_size]
+        tokens = data.select(batch.image, batch.crop).to(device)
+        for row, labels in zip(scores, (batch.label, batch.negative), strict=True):
+            with torch.inference_mode(), autocast(device):
+                row[start : start + len(batch)] = model.log_prob(
+                    tokens, torch.from_numpy(labels).to(device)
+                ).cpu()
+    if not np.isfinite(scores).all():
+        raise CCAError(
+            f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"
+        )
+    write_npz(out, positive=scores[0], negative=scores[1])
+    return {
+        "mean_log_prob_positive": float(scores[0].mean()),
+        "mean_log_prob_negative": float(scores[1].mean()),
+    }
+
+
+def load(path: Path, pairs: pair_data.Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """log p_phi of the pairs under their own and under the negative label, (P,) float32 each.
+
+    Raises:
+        CCAError: damaged file, or scores of other pairs.
+    """
+    scores = read_npz(path, "positive", "negative")
+    for name, values in scores.items():
+        if values.shape != (len(pairs),):
+            raise CCAError(
+                f"{path}: {name} holds {values.shape} scores for {len(pairs)} pairs; made of other pairs?"
+            )
+    return scores["positive"], scores["negative"]
