@@ -26,14 +26,18 @@ def _checked(spec: dict) -> dict:
     return spec
 
 
-class FinetuneSettings(Settings):
-    """The objective and how it is optimised: one pass over the pairs in their order."""
+class Finetuning(Settings):
+    """How a model is finetuned, whatever the objective: one pass over the pairs in their order."""
+
+    batch_size: int = Field(ge=1, description="pairs a step; what is left at the end is dropped")
+    dropout: bool = Field(default=False, description="keep the model's dropout on, reference included")
+    optimisation: Optimisation
+
+
+class FinetuneSettings(Finetuning):
+    """The same with an objective."""
 
     objective: Annotated[dict, AfterValidator(_checked)]
-    batch_size: int = Field(ge=1, description="pairs a step; what is left at the end is dropped")
-    dropout: bool = Field(default=False, description="keep the model's dropout on, as in scoring")
-    optimisation: Optimisation
-    seed: int = 0
 
 
 def run(
@@ -45,6 +49,7 @@ def run(
     pairs: Path,
     scores: Path,
     out: Path,
+    seed: int,
 ) -> dict:
     """Stage ``finetune``: one epoch over the pairs; no frozen copy of the model is needed.
 
@@ -63,7 +68,7 @@ def run(
     model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
     architecture = checkpoints.read(base)[1]
     model.train(settings.dropout)
-    seed_torch("finetune", settings.seed)
+    seed_torch("finetune", seed)
     objective = objectives.bind(settings.objective)
 
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:

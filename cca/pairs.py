@@ -18,7 +18,6 @@ class PairsSettings(Settings):
 
     visits: int = Field(default=1, ge=1, description="visits of each image in the epoch")
     mask_rate: float = Field(default=0.1, ge=0, le=1, description="share of pairs that become unconditional")
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Pairs:
         return Pairs(*(array[index] for array in astuple(self)))
 
 
-def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: PairsSettings) -> Pairs:
+def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: PairsSettings, seed: int) -> Pairs:
     """Draw an epoch's pairs.
 
     The negative label of a pair is the label of the NEXT pair in the epoch's global shuffled order
@@ -62,7 +61,7 @@ def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: Pairs
         labels: (N,) labels of the images.
         crops: number of crops of each image.
     """
-    rng = generator("pairs", settings.seed)
+    rng = generator("pairs", seed)
     image = rng.permutation(np.tile(np.arange(len(labels)), settings.visits))
     crop = rng.integers(crops, size=len(image))
     masked = rng.random(len(image)) < settings.mask_rate
@@ -77,10 +76,10 @@ def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: Pairs
     )
 
 
-def run(settings: PairsSettings, *, codes: Path, out: Path) -> dict:
+def run(settings: PairsSettings, *, codes: Path, out: Path, seed: int) -> dict:
     """Stage ``pairs``: write the epoch's pairs."""
     data = code_data.load(codes)
-    pairs = make_pairs(data.labels, data.codes.shape[1], data.num_classes, settings)
+    pairs = make_pairs(data.labels, data.codes.shape[1], data.num_classes, settings, seed)
     write_npz(out, **{field.name: getattr(pairs, field.name) for field in fields(pairs)})
     return {"pairs": len(pairs), "masked": int(pairs.masked.sum())}
 

@@ -5,6 +5,7 @@ import pkgutil
 from types import ModuleType
 
 from cca.errors import CCAError
+from cca.settings import Settings, validate
 
 
 def names(package: str) -> list[str]:
@@ -23,3 +24,22 @@ def load(package: str, name: str) -> ModuleType:
         kind = package.rpartition(".")[2]
         raise CCAError(f"'{name}' is not one of the {kind}: {', '.join(names(package))}")
     return importlib.import_module(f"{package}.{name}")
+
+
+def configure(package: str, name: str, schema: str, values: object) -> Settings:
+    """Validate ``values`` with the class ``schema`` of the plug-in ``name``.
+
+    Raises:
+        CCAError: no such plug-in, or a key or value that its schema does not allow.
+    """
+    if isinstance(values, Settings):
+        return values
+    return validate(getattr(load(package, name), schema), values, name)
+
+
+def configure_all(package: str, schema: str, section: dict[str, object]) -> dict[str, Settings]:
+    """`configure` every entry of a section whose keys name plug-ins; for use as a validator."""
+    try:
+        return {name: configure(package, name, schema, values) for name, values in section.items()}
+    except CCAError as error:
+        raise ValueError(str(error)) from None

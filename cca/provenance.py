@@ -14,6 +14,7 @@ import torch
 import cca
 from cca.device import pick
 from cca.files import sha256, write_json
+from cca.settings import Settings
 
 PACKAGES = ["numpy", "safetensors", "scipy", "snakemake", "torch", "torch-fidelity", "torchvision"]
 
@@ -24,21 +25,28 @@ def record_path(artefact: Path) -> Path:
 
 
 class Recorder:
-    """Measures a stage from construction to `write`."""
+    """Measures a stage, from construction to `finish`.
 
-    def __init__(self, stage: str, settings: dict, inputs: dict[str, list[Path]]):
+    Raises:
+        CCAError: an input does not exist.
+    """
+
+    def __init__(
+        self, stage: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None = None
+    ):
         self._begun, self._started = perf_counter(), datetime.now(UTC)
         self._record = {
             "stage": stage,
-            "settings": settings,
+            "settings": settings.model_dump(mode="json"),
+            "arguments": arguments or {},
             "inputs": {
                 name: [{"path": str(path), "sha256": sha256(path)} for path in paths]
                 for name, paths in inputs.items()
             },
         }
 
-    def write(self, out: Path, measured: dict) -> None:
-        """Write the record of ``out``; ``measured`` is what the stage reports of itself."""
+    def finish(self, out: Path, measured: dict) -> None:
+        """Write the record of ``out`` and say so; ``measured`` is what the stage reports of itself."""
         record = self._record | {
             "output": {"path": str(out), "sha256": sha256(out)},
             "measured": measured,
@@ -49,6 +57,7 @@ class Recorder:
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         write_json(record_path(out), record)
+        print(f"{record['stage']}: wrote {out} in {record['wall_seconds']} s; {measured}")
 
 
 def code_version() -> dict:

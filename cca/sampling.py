@@ -39,7 +39,6 @@ class SamplingSettings(Settings):
     batch_size: int = Field(ge=1, description="images decoded together; a shard holds whole batches")
     labels: Literal["balanced", "random"] = "balanced"
     postprocessing: PostProcessing = PostProcessing()
-    seed: int = 0
 
 
 def sample_labels(count: int, num_classes: int, kind: str, seed: int) -> np.ndarray:
@@ -75,7 +74,14 @@ def to_uint8(images: Tensor, settings: PostProcessing) -> np.ndarray:
 
 
 def run(
-    settings: SamplingSettings, *, model: Path, tokenizer: Path, out: Path, shard: int = 0, shards: int = 1
+    settings: SamplingSettings,
+    *,
+    model: Path,
+    tokenizer: Path,
+    out: Path,
+    seed: int,
+    shard: int = 0,
+    shards: int = 1,
 ) -> dict:
     """Stage ``sample``: write one shard, an ADM-style ``.npz`` with labels and its place in the whole.
 
@@ -86,11 +92,11 @@ def run(
     first, last = shard_range(settings.num_samples, settings.batch_size, shard, shards)
     decoder = checkpoints.load_tokenizer(tokenizer).to(device)
     network = checkpoints.load_model(model, decoder).to(device)
-    labels = sample_labels(settings.num_samples, network.num_classes, settings.labels, settings.seed)
+    labels = sample_labels(settings.num_samples, network.num_classes, settings.labels, seed)
     images, seconds = [], 0.0
     for start in tqdm(range(first, last, settings.batch_size), desc="sample", mininterval=1.0):
         index = np.arange(start, min(start + settings.batch_size, last))
-        uniforms = torch.from_numpy(sample_uniforms(settings.seed, index, network.num_tokens)).to(device)
+        uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
         begun = perf_counter()
         with torch.inference_mode(), autocast(device):
             codes = network.sample(torch.from_numpy(labels[index]).to(device), settings.guidance, uniforms)

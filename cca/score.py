@@ -22,17 +22,18 @@ class ScoreSettings(Settings):
 
     batch_size: int = Field(default=500, ge=1, description="pairs at a time")
     dropout: bool = Field(default=False, description="keep the model's dropout on, as in finetuning")
-    seed: int = 0
 
 
-def run(settings: ScoreSettings, *, base: Path, tokenizer: Path, codes: Path, pairs: Path, out: Path) -> dict:
+def run(
+    settings: ScoreSettings, *, base: Path, tokenizer: Path, codes: Path, pairs: Path, out: Path, seed: int
+) -> dict:
     """Stage ``score``: log p_phi of every pair under both labels, one forward pass each."""
     device = pick()
     data = code_data.load(codes)
     items = pair_data.load(pairs, data)
     model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
     model.train(settings.dropout)
-    seed_torch("score", settings.seed)
+    seed_torch("score", seed)
     scores = np.empty((2, len(items)), dtype=np.float32)
     for start in tqdm(range(0, len(items), settings.batch_size), desc="score", mininterval=1.0):
         batch = items[start : start + settings.batch_size]

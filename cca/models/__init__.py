@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from cca import plugins
 from cca.guidance import Guidance
-from cca.settings import Settings, validate
 from cca.tokenizers import Tokenizer
 
 
@@ -55,6 +54,5 @@ class ARModel(nn.Module, ABC):
 
 def build(family: str, architecture: dict, tokenizer: Tokenizer, num_classes: int) -> ARModel:
     """An untrained model of ``family`` for the codes of ``tokenizer``."""
-    module = plugins.load("cca.models", family)
-    settings: Settings = validate(module.Architecture, architecture, f"architecture of {family}")
-    return module.Model(settings, tokenizer, num_classes)
+    settings = plugins.configure("cca.models", family, "Architecture", architecture)
+    return plugins.load("cca.models", family).Model(settings, tokenizer, num_classes)

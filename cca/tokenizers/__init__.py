@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from cca import plugins
-from cca.settings import validate
 
 
 class Tokenizer(nn.Module, ABC):
@@ -41,5 +40,5 @@ class Tokenizer(nn.Module, ABC):
 
 def build(kind: str, architecture: dict) -> Tokenizer:
     """An untrained tokenizer of ``kind``."""
-    module = plugins.load("cca.tokenizers", kind)
-    return module.Model(validate(module.Architecture, architecture, f"architecture of tokenizer {kind}"))
+    settings = plugins.configure("cca.tokenizers", kind, "Architecture", architecture)
+    return plugins.load("cca.tokenizers", kind).Model(settings)

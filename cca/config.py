@@ -1,0 +1,162 @@
+"""A tier: everything that its results depend on, in one validated file."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from cca import plugins
+from cca.data.codes import CodesSettings
+from cca.data.images import DataSettings
+from cca.errors import CCAError
+from cca.evaluate.evaluator import EvaluationSettings
+from cca.experiments import BASE, Experiment
+from cca.finetune import Finetuning, FinetuneSettings
+from cca.pairs import PairsSettings
+from cca.pretrain import PretrainSettings
+from cca.report.figures import Figure
+from cca.report.tables import Table
+from cca.sampling import SamplingSettings
+from cca.score import ScoreSettings
+from cca.settings import Settings, validate
+from cca.train_classifier import ClassifierSettings
+from cca.train_tokenizer import TokenizerSettings
+
+
+class TokenizerEntry(TokenizerSettings):
+    """A tokenizer and the codes that are made with it."""
+
+    codes: CodesSettings
+
+
+class ModelEntry(Settings):
+    """A model: its tokenizer, its training, how it is finetuned and sampled."""
+
+    title: str = Field(description="its name in tables and figures")
+    tokenizer: str
+    pretraining: PretrainSettings
+    pairs: PairsSettings
+    finetuning: Finetuning
+    sampling: SamplingSettings
+
+    @model_validator(mode="after")
+    def _scale_is_the_experiments(self) -> "ModelEntry":
+        if self.sampling.guidance.scale != 0:
+            raise ValueError(
+                "sampling.guidance.scale is set by the experiments of tables and figures, not here"
+            )
+        return self
+
+
+class Tier(Settings):
+    """One benchmark: data, models, and the experiments of every table and figure."""
+
+    benchmark: str = Field(
+        min_length=1, description="name of the data set and protocol, a column of the tables"
+    )
+    data: DataSettings
+    classifier: ClassifierSettings
+    evaluation: EvaluationSettings
+    tokenizers: dict[str, TokenizerEntry]
+    models: dict[str, ModelEntry]
+    shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
+    finetunes: dict[str, dict] = Field(description="objective of each finetune: its name and parameters")
+    tables: Annotated[
+        dict[str, SerializeAsAny[Table]],
+        BeforeValidator(partial(plugins.configure_all, "cca.report.tables", "Table")),
+    ]
+    figures: Annotated[
+        dict[str, SerializeAsAny[Figure]],
+        BeforeValidator(partial(plugins.configure_all, "cca.report.figures", "Figure")),
+    ]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Tier":
+        for name, model in self.models.items():
+            if model.tokenizer not in self.tokenizers:
+                raise ValueError(
+                    f"models.{name}.tokenizer '{model.tokenizer}' is none of {list(self.tokenizers)}"
+                )
+        for name in [*self.models, *self.finetunes, *self.tokenizers]:
+            if set(name) & set(",/ ") or name == BASE:
+                raise ValueError(f"the name '{name}' may not be '{BASE}' or hold a comma, a slash or a space")
+        for experiment in self.experiments():
+            if experiment.model not in self.models:
+                raise ValueError(
+                    f"an experiment names the model '{experiment.model}', not one of {list(self.models)}"
+                )
+            if experiment.finetune not in {BASE, *self.finetunes}:
+                raise ValueError(
+                    f"an experiment names the finetune '{experiment.finetune}', not one of "
+                    f"{[BASE, *self.finetunes]}"
+                )
+        for name in self.finetunes:
+            for model in self.models:
+                self.finetune(model, name)
+        return self
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment that a table or a figure needs, once."""
+        artefacts = [*self.tables.values(), *self.figures.values()]
+        return sorted({experiment for artefact in artefacts for experiment in artefact.experiments()})
+
+    def score(self, model: str) -> ScoreSettings:
+        """Settings of stage ``score``."""
+        return ScoreSettings(dropout=self.models[model].finetuning.dropout)
+
+    def finetune(self, model: str, finetune: str) -> FinetuneSettings:
+        """Settings of stage ``finetune``."""
+        values = {"objective": self.finetunes[finetune], **self.models[model].finetuning.model_dump()}
+        return validate(FinetuneSettings, values, f"finetunes.{finetune}")
+
+    def sampling(self, model: str, scale: float) -> SamplingSettings:
+        """Settings of stage ``sample`` at one guidance scale."""
+        settings = self.models[model].sampling
+        return settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"scale": scale})})
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without pickled objects and without keys that are given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file, or raise a one-line `CCAError`."""
+    try:
+        return yaml.load(path.read_text(), _UniqueKeys)
+    except OSError:
+        raise CCAError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise CCAError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
+    """The tier ``name`` of ``folder``, with ``overrides`` merged into it key by key.
+
+    Raises:
+        CCAError: no such tier, or a key or value that the schema does not allow.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        tiers = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml")))
+        raise CCAError(f"tier '{name}' is not one of: {tiers}")
+    return validate(Tier, merge(read_yaml(path), overrides or {}), str(path))
+
+
+def merge(values: dict, overrides: dict) -> dict:
+    """``values`` with the leaves of ``overrides`` put in their places."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged

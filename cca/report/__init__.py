@@ -1,0 +1,1 @@
+"""Tables and figures, made from metrics of experiments and from reported numbers."""

@@ -1,0 +1,64 @@
+"""Figures. A figure is a module with ``Figure``, a subclass of this package's `Figure`."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import matplotlib
+import matplotlib.figure
+import pandas as pd
+
+from cca import plugins
+from cca.experiments import Experiment
+from cca.files import atomic
+from cca.report import style
+from cca.report.measured import Context, Measured
+from cca.settings import Settings
+
+
+class Figure(Settings, ABC):
+    """What a tier wants drawn."""
+
+    @abstractmethod
+    def experiments(self) -> list[Experiment]:
+        """The experiments that the figure needs."""
+
+    @abstractmethod
+    def points(self, measured: Measured) -> pd.DataFrame:
+        """The points drawn, a row each; this is the figure's ``.csv``."""
+
+    @abstractmethod
+    def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
+        """The figure of those points, and of nothing else."""
+
+
+class FigureSettings(Context):
+    """Settings of stage ``figure``."""
+
+    name: str
+    content: dict
+
+    @property
+    def figure(self) -> Figure:
+        """The content, checked by its plug-in."""
+        return plugins.configure(__name__, self.name, "Figure", self.content)
+
+    def files(self, results: Path) -> list[Path]:
+        """The metrics that it is made of."""
+        return [results / experiment.metrics for experiment in self.figure.experiments()]
+
+
+def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:
+    """Stage ``figure``: ``out`` as ``.pdf``, a ``.png`` to look at, and the ``.csv`` of the points."""
+    figure = settings.figure
+    points = figure.points(Measured(results, Context(benchmark=settings.benchmark, titles=settings.titles)))
+    with atomic(out.with_suffix(".csv")) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g")
+    with matplotlib.rc_context(style.RC):
+        drawing = figure.draw(points)
+        for path, options in (
+            (out.with_suffix(".png"), {"dpi": 200}),
+            (out, {"metadata": {"CreationDate": None}}),
+        ):
+            with atomic(path) as temporary:
+                drawing.savefig(temporary, **options)
+    return {"points": len(points)}

@@ -1,0 +1,62 @@
+"""The measurements of a tier, as tables and figures want them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from cca import checkpoints
+from cca.errors import CCAError
+from cca.experiments import BASE, Experiment
+from cca.files import read_json
+from cca.settings import Settings
+
+METRICS = ("fid", "inception_score", "sfid", "precision", "recall")
+
+
+class Context(Settings):
+    """What a table or figure needs to know of its tier beside the measurements."""
+
+    benchmark: str
+    titles: dict[str, str] = Field(description="the name of each model as it is printed")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The results of a tier: the folder that holds the experiments, and its context."""
+
+    folder: Path
+    context: Context
+
+    def metrics(self, experiment: Experiment) -> dict:
+        """The content of one ``metrics.json``.
+
+        Raises:
+            CCAError: missing or damaged file, or one that lacks a metric.
+        """
+        path = self.folder / experiment.metrics
+        values = read_json(path)
+        if missing := [name for name in METRICS if name not in values]:
+            raise CCAError(f"{path}: '{missing[0]}' is missing; delete it and evaluate again")
+        return values
+
+    def summary(self, model: str, finetune: str, seeds: list[int], scale: float) -> dict[str, float]:
+        """Mean of each metric over seeds, and with more than one seed ``<metric>_std`` (ddof 1)."""
+        runs = [self.metrics(Experiment(model, finetune, seed, scale)) for seed in seeds]
+        summary = {}
+        for name in METRICS:
+            values = [run[name] for run in runs]
+            summary[name] = float(np.mean(values))
+            if len(values) > 1:
+                summary[f"{name}_std"] = float(np.std(values, ddof=1))
+        return summary | {"num_samples": runs[0]["num_samples"]}
+
+    def parameters(self, model: str) -> int:
+        """Number of parameters of a model."""
+        return checkpoints.read(self.folder / Experiment(model, BASE, 0, 0).checkpoint)[1]["parameters"]
+
+    def title(self, model: str, finetune: str = BASE) -> str:
+        """A model's name as it is printed, e.g. ``LlamaGen-S +cca_lambda=1``."""
+        title = self.context.titles[model]
+        return title if finetune == BASE else f"{title} +{finetune}"

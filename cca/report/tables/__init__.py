@@ -1,0 +1,68 @@
+"""Tables. A table is a module with ``Table``, a subclass of this package's `Table`."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import pandas as pd
+
+from cca import plugins
+from cca.errors import CCAError
+from cca.experiments import Experiment
+from cca.files import atomic, require
+from cca.report.measured import Context, Measured
+from cca.settings import Settings
+
+
+class Table(Settings, ABC):
+    """The rows that a tier wants of a table."""
+
+    @abstractmethod
+    def experiments(self) -> list[Experiment]:
+        """The experiments that the table needs."""
+
+    @abstractmethod
+    def rows(self, measured: Measured) -> list[dict]:
+        """The measured rows, each a value by column."""
+
+
+class TableSettings(Context):
+    """Settings of stage ``table``."""
+
+    name: str
+    content: dict
+
+    @property
+    def table(self) -> Table:
+        """The content, checked by its plug-in."""
+        return plugins.configure(__name__, self.name, "Table", self.content)
+
+    def files(self, results: Path) -> list[Path]:
+        """The metrics that it is made of."""
+        return [results / experiment.metrics for experiment in self.table.experiments()]
+
+
+def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:
+    """Stage ``table``: reported rows, then measured rows, as ``.csv``, ``.md`` and ``.tex``.
+
+    The columns are those of the reported file; ``source`` and ``benchmark`` keep the two apart.
+    """
+    table = settings.table
+    measured = Measured(results, Context(benchmark=settings.benchmark, titles=settings.titles))
+    frame = pd.read_csv(require(reported))
+    fixed = {"benchmark": settings.benchmark, "source": "measured"}
+    rows = [fixed | row for row in table.rows(measured)]
+    if unknown := {key for row in rows for key in row} - set(frame.columns):
+        raise CCAError(f"{reported}: lacks the columns {', '.join(sorted(unknown))}")
+    frame = pd.concat([frame.astype(object), pd.DataFrame(rows, columns=frame.columns)], ignore_index=True)
+    rounded = frame.map(
+        lambda value: f"{value:.4g}" if isinstance(value, float) and pd.notna(value) else value
+    )
+    shown = rounded.fillna("-").drop(columns="origin")
+    for path, text in (
+        (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
+        (out.with_suffix(".tex"), shown.to_latex(index=False, escape=True)),
+        (out, frame.to_csv(index=False, float_format="%.6g")),
+    ):
+        with atomic(path) as temporary:
+            temporary.write_text(text)
+    return {"rows": len(frame)}

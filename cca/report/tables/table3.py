@@ -1,0 +1,38 @@
+"""Table 3: the objectives against each other, all guidance-free."""
+
+from pydantic import Field
+
+from cca.experiments import BASE, Experiment
+from cca.report import tables
+from cca.report.measured import Measured
+from cca.settings import Settings
+
+
+class Row(Settings):
+    """A model as it is, or finetuned."""
+
+    model: str
+    finetune: str = BASE
+
+
+class Table(tables.Table):
+    """The measured rows, each over the same seeds of finetuning and sampling."""
+
+    seeds: list[int] = Field(min_length=1)
+    measured: list[Row]
+
+    def experiments(self) -> list[Experiment]:
+        """Guidance-free samples of every row and seed."""
+        return [Experiment(row.model, row.finetune, seed, 0) for row in self.measured for seed in self.seeds]
+
+    def rows(self, measured: Measured) -> list[dict]:
+        """One row a model and objective: mean and standard deviation over seeds."""
+        return [
+            {
+                "model": measured.title(row.model, row.finetune),
+                **measured.summary(row.model, row.finetune, self.seeds, 0),
+                "seeds": len(self.seeds),
+                "origin": f"{measured.folder}/{row.model}/{row.finetune}",
+            }
+            for row in self.measured
+        ]
