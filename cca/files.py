@@ -70,9 +70,10 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
         CCAError: missing or truncated file, missing array, or an array that holds pickled objects.
     """
     try:
-        with np.load(require(path), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CCAError(f"{path}: a bare .npy array where an .npz archive is wanted")
+        archive = np.load(require(path), allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise CCAError(f"{path}: a bare .npy array where an .npz archive is wanted")
+        with archive:
             for name in names:
                 if name not in archive.files:
                     held = ", ".join(archive.files) or "nothing"

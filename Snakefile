@@ -1,0 +1,25 @@
+# Guidance-free autoregressive image generation, as one DAG. Try:
+#
+#   snakemake --cores all results/table2.csv
+#   snakemake paper_figures/fig4_lambda_sweep.pdf
+#   snakemake results/table2.csv --config tier=smoke        (the target first: --config takes all that follows)
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
+        expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/tokenizer.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"

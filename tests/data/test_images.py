@@ -1,0 +1,112 @@
+"""Sources, splits, tensors, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cca.data import images
+from cca.data.sources.folder import centre_crop
+from cca.errors import CCAError
+from cca.files import read_npz, write_npz
+
+
+def settings(**values: object) -> images.DataSettings:
+    return images.DataSettings(
+        **{"source": "mnist5k", "image_size": 28, "channels": 1, "heldout_fraction": 0.2} | values
+    )
+
+
+def test_split_is_disjoint_complete_stratified_and_repeatable() -> None:
+    labels = np.repeat(np.arange(3), [50, 100, 10])
+    train, heldout = images.split(labels, 0.2, None, seed=0)
+    assert sorted([*train, *heldout]) == list(range(160))
+    assert np.bincount(labels[heldout]).tolist() == [10, 20, 2]
+    assert (images.split(labels, 0.2, None, seed=0)[0] == train).all()
+    assert (images.split(labels, 0.2, None, seed=1)[1] != heldout).any()
+
+
+def test_limit_per_class() -> None:
+    train, heldout = images.split(np.repeat(np.arange(3), 50), 0.2, 10, seed=0)
+    assert (len(train), len(heldout)) == (24, 6)
+
+
+def test_a_class_too_small_to_split_is_named() -> None:
+    with pytest.raises(CCAError, match="class 1 has 1 images"):
+        images.split(np.array([0, 0, 0, 1]), 0.2, None, seed=0)
+
+
+def test_mnist5k(tmp_path: Path) -> None:
+    images.run(settings(limit_per_class=10), out=tmp_path / "images.npz")
+    data = images.load(tmp_path / "images.npz")
+    assert data.train_images.shape == (80, 28, 28, 1) and data.heldout_images.shape == (20, 28, 28, 1)
+    assert data.num_classes == 10
+    assert data.train_images.max() == 255
+    with pytest.raises(CCAError, match="image_size 28"):
+        images.run(settings(image_size=32), out=tmp_path / "other.npz")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of made-up images of several sizes and modes."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(["apple", "boat"]):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for index, (height, width) in enumerate([(16, 16), (40, 25), (9, 30)]):
+            pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+            image = Image.fromarray(pixels).convert(["RGB", "L", "RGBA"][(index + label) % 3])
+            image.save(tmp_path / "root" / name / f"{index}.png")
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_folder_of_any_size_and_mode(tmp_path: Path, folder: Path, channels: int) -> None:
+    wanted = settings(source="folder", root=folder, image_size=16, channels=channels, heldout_fraction=0.3)
+    images.run(wanted, out=tmp_path / "images.npz")
+    data = images.load(tmp_path / "images.npz")
+    assert data.class_names == ["apple", "boat"]
+    assert data.train_images.shape == (4, 16, 16, channels)
+    assert data.train_labels.tolist() == [0, 0, 1, 1]
+
+
+def test_folder_refusals(tmp_path: Path, folder: Path) -> None:
+    def read(root: Path | None) -> None:
+        images.run(settings(source="folder", root=root, image_size=16), out=tmp_path / "images.npz")
+
+    with pytest.raises(CCAError, match=r"data.root: .*nowhere is not a folder"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(CCAError, match="no sub-folders"):
+        read(folder / "apple")
+    (folder / "boat" / "3.png").write_bytes(b"not an image")
+    with pytest.raises(CCAError, match=r"3.png: cannot be read as an image"):
+        read(folder)
+    for path in (folder / "boat").iterdir():
+        path.unlink()
+    with pytest.raises(CCAError, match=r"boat: no images"):
+        read(folder)
+    assert not (tmp_path / "images.npz").exists()
+
+
+def test_centre_crop_keeps_an_image_of_the_right_size_and_the_centre_of_others() -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    assert (np.asarray(centre_crop(Image.fromarray(pixels), 16)) == pixels).all()
+    wide = np.zeros((10, 30), np.uint8)
+    wide[:, 10:20] = 255
+    assert (np.asarray(centre_crop(Image.fromarray(wide), 10)) == 255).all()
+
+
+def test_to_tensor_maps_the_range_exactly() -> None:
+    tensor = images.to_tensor(np.array([0, 255, 51], np.uint8).reshape(1, 1, 3, 1))
+    assert tensor.shape == (1, 1, 1, 3)
+    assert tensor.flatten().tolist() == pytest.approx([-1, 1, -0.6])
+
+
+def test_labels_out_of_range_are_refused_on_loading(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    images.run(settings(limit_per_class=5), out=path)
+    arrays = read_npz(path)
+    arrays["train_labels"][0] = 10
+    write_npz(path, **arrays)
+    with pytest.raises(CCAError, match=r"label 10 is out of range 0..9"):
+        images.load(path)

@@ -1,0 +1,92 @@
+"""Files appear whole or not at all, and damaged ones are one clear line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cca.errors import CCAError
+from cca.files import atomic, read_json, read_npz, sha256, write_json, write_npz
+
+
+def test_atomic_leaves_the_old_file_and_nothing_else_when_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_atomic_keeps_the_suffix_that_writers_look_at(tmp_path: Path) -> None:
+    with atomic(tmp_path / "x.npz") as temporary:
+        assert temporary.suffix == ".npz"
+        assert temporary.parent == tmp_path
+        temporary.touch()
+
+
+def test_npz_round_trip(tmp_path: Path) -> None:
+    write_npz(tmp_path / "x.npz", a=np.arange(3), b=np.eye(2))
+    arrays = read_npz(tmp_path / "x.npz", "b")
+    assert list(arrays) == ["b"] and (arrays["b"] == np.eye(2)).all()
+
+
+def truncated(path: Path) -> None:
+    write_npz(path, a=np.random.default_rng(0).integers(255, size=10_000))
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def flipped(path: Path) -> None:
+    write_npz(path, a=np.random.default_rng(0).integers(255, size=10_000))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def pickled(path: Path) -> None:
+    np.savez(path, a=np.array([{"a": 1}], dtype=object))
+
+
+def bare(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (Path.touch, "damaged or not an .npz file"),
+        (truncated, "damaged or not an .npz file"),
+        (flipped, "damaged or not an .npz file"),
+        (pickled, "Object arrays cannot be loaded"),
+        (bare, "a bare .npy array"),
+        (lambda path: write_npz(path, b=np.arange(3)), "array 'a' is missing; the file holds b"),
+    ],
+)
+def test_bad_npz_is_one_line_naming_the_file(tmp_path: Path, spoil: object, message: str) -> None:
+    path = tmp_path / "x.npz"
+    spoil(path)
+    with pytest.raises(CCAError) as error:
+        read_npz(path, "a")
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"b": 1, "a": [2.5]})
+    assert read_json(path) == {"a": [2.5], "b": 1}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": [2.5], "b": 1}
+    path.write_text('{"a": ')
+    with pytest.raises(CCAError, match="not a JSON file"):
+        read_json(path)
+
+
+def test_sha256_of_a_known_text(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

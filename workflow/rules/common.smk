@@ -1,0 +1,68 @@
+# The tier, and what the rules share.
+
+import fcntl
+import json
+import sys
+from pathlib import Path
+
+from cca.codebase import digest
+from cca.config import load_tier
+from cca.errors import CCAError
+from cca.experiments import BASE, Experiment
+
+WORKFLOW = Path(workflow.basedir) / "workflow"
+OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
+TIER = config.get("tier", "mini")
+RESULTS = f"results/{TIER}"
+try:
+    tier = load_tier(TIER, WORKFLOW / "config", OVERRIDES)
+except CCAError as error:
+    sys.exit(f"error: {error}")
+
+# `cca` of this very environment, also where it is not activated.
+shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, tier.models)),
+    tokenizer="|".join(map(re.escape, tier.tokenizers)),
+    finetune="|".join(map(re.escape, [*tier.finetunes, BASE])),
+    seed=r"\d+",
+    scale=r"[\d.]+",
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def settings(section):
+    """What a stage is given on its command line: exactly the part of the tier that it depends on."""
+    values = section if isinstance(section, dict) else section.model_dump(mode="json")
+    return json.dumps(values, sort_keys=True)
+
+
+def tokenizer_code(model):
+    return f"cca.tokenizers.{tier.tokenizers[tier.models[model].tokenizer].kind}"
+
+
+def model_code(model):
+    """The plug-ins that make a model."""
+    return f"cca.models.{tier.models[model].pretraining.family}", tokenizer_code(model)
+
+
+def of_tokenizer(name):
+    """The path of a file of a model's tokenizer, as an input function."""
+    return lambda wildcards: f"{RESULTS}/tokenizers/{tier.models[wildcards.model].tokenizer}/{name}"
+
+
+def experiment(wildcards):
+    return Experiment(wildcards.model, wildcards.finetune, int(wildcards.seed), float(wildcards.scale))
+
+
+onstart:
+    # The kernel releases this lock with the process, however that ends; Snakemake's own goes stale.
+    global run_lock
+    Path(".snakemake").mkdir(exist_ok=True)
+    run_lock = open(".snakemake/cca.lock", "w")
+    try:
+        fcntl.flock(run_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("error: another snakemake run is active in this folder; wait for it or use another folder")

@@ -1,0 +1,34 @@
+# The features that metrics are computed on, and the reference batch with its statistics.
+
+
+rule features:
+    input:
+        images=rules.data.output,
+    output:
+        f"{RESULTS}/features/classifier.safetensors",
+    params:
+        settings=settings(tier.classifier),
+        code=digest("cca.train_classifier"),
+    log:
+        f"{RESULTS}/logs/features.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule reference:
+    input:
+        images=rules.data.output,
+        weights=rules.features.output,
+    output:
+        f"{RESULTS}/reference/reference.npz",
+    params:
+        settings=settings(tier.evaluation),
+        code=digest("cca.evaluate.evaluator"),
+    log:
+        f"{RESULTS}/logs/reference.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
+        " --weights {input.weights:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+# Base models.
+
+
+rule pretrain:
+    input:
+        tokenizer=of_tokenizer("tokenizer.safetensors"),
+        codes=of_tokenizer("codes.npz"),
+    output:
+        RESULTS + "/{model}/base/model.safetensors",
+    params:
+        settings=lambda w: settings(tier.models[w.model].pretraining),
+        code=lambda w: digest("cca.pretrain", *model_code(w.model)),
+    log:
+        RESULTS + "/logs/pretrain/{model}.log",
+    threads: 2
+    shell:
+        "cca --threads {threads} pretrain --settings {params.settings:q} --tokenizer {input.tokenizer:q}"
+        " --codes {input.codes:q} --out {output:q} > {log:q} 2>&1"
