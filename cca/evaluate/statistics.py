@@ -1,0 +1,72 @@
+"""Mean and covariance of features, gathered batch by batch."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+
+from cca.errors import CCAError
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A Gaussian fitted to features.
+
+    Attributes:
+        mean: (D,) float64.
+        covariance: (D, D) float64, divided by ``count - 1``.
+        count: number of samples; None where a file of statistics does not say.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    count: int | None = None
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Self:
+        """Statistics of ``features`` (N, D), N >= 2; the same numbers as `numpy.mean` and `numpy.cov`."""
+        gathered = Accumulator(features.shape[1])
+        for start in range(0, len(features), 4096):
+            gathered.add(features[start : start + 4096])
+        return gathered.statistics()
+
+
+class Accumulator:
+    """Streaming mean and covariance of ``dimension`` features, in float64.
+
+    Chan, Golub and LeVeque's pairwise update, which does not cancel when the mean is large.
+    """
+
+    def __init__(self, dimension: int):
+        self.count = 0
+        self._mean = torch.zeros(dimension, dtype=torch.float64)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+
+    def add(self, features: np.ndarray) -> None:
+        """Take in a batch of features (B, D)."""
+        batch = torch.from_numpy(np.asarray(features)).to(torch.float64)
+        if not len(batch):
+            return
+        mean = batch.mean(dim=0)
+        centred = batch - mean
+        change = mean - self._mean
+        total = self.count + len(batch)
+        self._scatter.addmm_(centred.T, centred)
+        self._scatter.addr_(change, change, alpha=self.count * len(batch) / total)
+        self._mean += change * (len(batch) / total)
+        self.count = total
+
+    def statistics(self) -> Statistics:
+        """The statistics of all batches so far.
+
+        Raises:
+            CCAError: fewer than two samples, or features that are NaN or infinite.
+        """
+        if self.count < 2:
+            raise CCAError(f"a covariance needs at least 2 samples, got {self.count}")
+        covariance = (self._scatter / (self.count - 1)).numpy()
+        mean = self._mean.numpy().copy()
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise CCAError("features are NaN or infinite: check the images and the extractor's weights")
+        return Statistics(mean, covariance, self.count)
