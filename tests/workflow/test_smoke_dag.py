@@ -1,0 +1,172 @@
+"""The whole DAG at the smoke tier: what it makes, what makes it run again, what stops it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cca.config import load_tier
+
+REPOSITORY = Path(__file__).parents[2]
+TIER = load_tier("smoke", REPOSITORY / "workflow/config")
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Rules of a dry run and their numbers of jobs, from Snakemake's job table."""
+    assert run.returncode == 0, run.stderr[-2000:]
+    lines = (run.stdout + run.stderr).splitlines()
+    start = next(index for index, line in enumerate(lines) if line.split() == ["job", "count"])
+    rows = [line.split() for line in lines[start + 2 :]]
+    end = next(index for index, row in enumerate(rows) if row[:1] == ["total"])
+    return {rule: int(count) for rule, count in rows[:end]}
+
+
+def table(path: Path) -> list[dict]:
+    return list(csv.DictReader(path.open()))
+
+
+def test_every_artefact_is_there_and_none_is_empty(finished: Path) -> None:
+    wanted = [f"results/{name}.{kind}" for name in TIER.tables for kind in ("csv", "md", "tex")]
+    wanted += [f"paper_figures/{name}.{kind}" for name in TIER.figures for kind in ("pdf", "png", "csv")]
+    assert len(wanted) >= 9
+    assert all((finished / path).stat().st_size > 100 for path in wanted)
+
+
+def test_reported_and_measured_rows_never_mix(finished: Path) -> None:
+    rows = table(finished / "results/table2.csv")
+    reported = [row for row in rows if row["source"] == "reported"]
+    measured = [row for row in rows if row["source"] == "measured"]
+    assert len(reported) == 15 and {row["benchmark"] for row in reported} == {"imagenet-256"}
+    assert measured and {row["benchmark"] for row in measured} == {"mnist5k-smoke"}
+    assert len(reported) + len(measured) == len(rows)
+
+
+def test_a_number_of_the_table_is_the_one_of_its_metrics(finished: Path) -> None:
+    row = next(row for row in table(finished / "results/table2.csv") if row["source"] == "measured")
+    for scale, column in ((0, "fid"), (1, "cfg_fid")):
+        metrics = json.loads((finished / row["origin"] / f"seed=0/s={scale}/metrics.json").read_text())
+        assert float(row[column]) == pytest.approx(metrics["fid"], rel=1e-5)
+
+
+def test_every_stage_left_a_record_of_what_made_its_output(finished: Path) -> None:
+    outputs = [p for p in (finished / "results/smoke").rglob("*") if p.suffix in {".npz", ".safetensors"}]
+    assert len(outputs) > 20
+    for path in [*outputs, *(finished / "results/smoke").rglob("metrics.json")]:
+        record = json.loads((path.parent / f"{path.stem}.provenance.json").read_text())
+        assert {"stage", "settings", "inputs", "code", "environment", "wall_seconds"} <= set(record)
+    model = next((finished / "results/smoke").rglob("cca_lambda=1/seed=0/model.provenance.json"))
+    record = json.loads(model.read_text())
+    assert record["arguments"] == {"seed": 0}
+    assert set(record["inputs"]) == {"base", "tokenizer", "codes", "pairs", "scores"}
+    assert all(len(entry["sha256"]) == 64 for entries in record["inputs"].values() for entry in entries)
+
+
+def test_finetuning_log_has_the_promised_columns(finished: Path) -> None:
+    rows = table(next((finished / "results/smoke").rglob("dpo/seed=0/model.log.csv")))
+    assert {"step", "loss", "g_pos", "g_neg", "accuracy", "gradient_norm"} <= set(rows[0])
+
+
+def test_a_second_run_does_nothing(finished: Path, snakemake: Run) -> None:
+    run = snakemake(finished)
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_changing_one_lambda_runs_only_its_branch(finished: Path, snakemake: Run) -> None:
+    run = snakemake(finished, "-n", config=("finetunes={cca_lambda=1: {name: cca, beta: 0.02, lam: 1.5}}",))
+    counts = planned(run)
+    branch = [experiment for experiment in TIER.experiments() if experiment.finetune == "cca_lambda=1"]
+    assert counts["finetune"] == len({experiment.checkpoint for experiment in branch})
+    assert counts["sample"] == counts["evaluate"] == len(branch)
+    assert not {"data", "features", "tokenizer", "codes", "pretrain", "pairs", "score", "reference"} & set(
+        counts
+    )
+
+
+def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: Run) -> None:
+    before = (copy / "results/table3.csv").read_bytes()
+    run = snakemake(copy, "results/table3.csv", config=("shards=2",))
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert len(list((copy / "results").rglob("samples/2/shard_1.npz"))) > 0
+    assert (copy / "results/table3.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (("dataa={source: folder}",), "unknown key 'dataa'; allowed keys: benchmark, classifier"),
+        (("shards=0",), "key 'shards': Input should be greater than or equal to 1, got 0"),
+        (("models={llamagen-s: {pairs: {visits: many}}}",), "models.llamagen-s.pairs.visits"),
+        (("finetunes={dpo: {name: dpoo}}",), "'dpoo' is not one of the objectives"),
+        (("tier=huge",), "tier 'huge' is not one of: "),
+    ],
+)
+def test_a_bad_configuration_is_one_line_and_status_1(
+    tmp_path: Path, snakemake: Run, config: tuple[str, ...], message: str
+) -> None:
+    run = snakemake(tmp_path, "-n", config=config)
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert run.returncode == 1
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in run.stderr
+
+
+def test_a_damaged_intermediate_file_stops_the_stage_that_reads_it(copy: Path, snakemake: Run) -> None:
+    shard = next((copy / "results/smoke").rglob("dpo/seed=0/s=0/samples/1/shard_0.npz"))
+    stamp = shard.stat()
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    os.utime(shard, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    metrics = shard.parents[2] / "metrics.json"
+    metrics.unlink()
+    run = snakemake(copy, str(metrics.relative_to(copy)))
+    assert run.returncode == 1
+    assert f"error: {shard.relative_to(copy)}: damaged or not an .npz file" in run.stdout + run.stderr
+    assert not metrics.exists()
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_is_resumed(
+    copy: Path, snakemake: Run
+) -> None:
+    target = "results/smoke/llamagen-s/base/model.safetensors"
+    (copy / target).unlink()
+    slow = "models={llamagen-s: {pretraining: {steps: 100000}}}"
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(REPOSITORY / "Snakefile"),
+        "-d",
+        str(copy),
+        target,
+    ]
+    first = subprocess.Popen(
+        [*command, "--config", "tier=smoke", slow],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        log = copy / "results/smoke/logs/pretrain/llamagen-s.log"
+        log.unlink()
+        deadline = time.monotonic() + 60
+        while not (log.exists() and "pretrain" in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        second = snakemake(copy, target, config=(slow,))
+        assert second.returncode == 1
+        assert "error: another snakemake run is active in this folder" in second.stderr
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    assert not (copy / target).exists()
+    resumed = snakemake(copy, target)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert (copy / target).exists()
