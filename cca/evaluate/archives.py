@@ -1,0 +1,105 @@
+"""Reading ``.npz`` files of unknown origin: a piece at a time, and nothing in them is believed."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from cca.errors import CCAError
+from cca.files import require
+
+BOMB_BYTES, BOMB_RATIO = 2**30, 200
+"""Arrays that unpack to more than this, from so many times less, are refused."""
+
+
+class Archive:
+    """The arrays of an ``.npz``, whose shapes are known without reading them.
+
+    Raises:
+        CCAError: in every method, one line: missing or truncated file, missing or damaged array,
+            pickled objects, an array that unpacks to suspiciously much.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with self._guard(), zipfile.ZipFile(require(path)) as archive:
+            self._members = {
+                info.filename.removesuffix(".npy"): info
+                for info in archive.infolist()
+                if info.filename.endswith(".npy")
+            }
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+        return list(self._members)
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and type of an array."""
+        with self._open(name) as (_, shape, _, dtype):
+            return shape, dtype
+
+    def read(self, name: str) -> np.ndarray:
+        """A whole array; look at its `header` first."""
+        with self._open(name) as (stream, shape, fortran, dtype):
+            content = _exactly(stream, prod(shape) * dtype.itemsize)
+            return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+    def stream(self, name: str, rows: int) -> Iterator[np.ndarray]:
+        """An array in pieces of ``rows`` along its first axis, the last one possibly shorter."""
+        with self._open(name) as (stream, shape, fortran, dtype):
+            if fortran:
+                raise CCAError(f"{self.path}: '{name}' is in Fortran order; save np.ascontiguousarray of it")
+            for start in range(0, shape[0], rows):
+                piece = (min(rows, shape[0] - start), *shape[1:])
+                yield np.frombuffer(_exactly(stream, prod(piece) * dtype.itemsize), dtype).reshape(piece)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
+        """The stream of an array behind its header, its shape, Fortran order and type."""
+        info = self._members.get(name)
+        if info is None:
+            held = ", ".join(self.names) or "no arrays"
+            raise CCAError(f"{self.path}: array '{name}' is missing; the file holds {held}")
+        if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * info.compress_size:
+            raise CCAError(
+                f"{self.path}: '{name}' unpacks from {info.compress_size} to {info.file_size} bytes; "
+                "refused as a zip bomb"
+            )
+        with self._guard(), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            readers = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            if version not in readers:
+                raise CCAError(f"{self.path}: '{name}' has the unknown format {version}")
+            shape, fortran, dtype = readers[version](stream)
+            if dtype.hasobject:
+                raise CCAError(f"{self.path}: '{name}' holds pickled objects, which are never loaded")
+            if stream.tell() + prod(shape) * dtype.itemsize != info.file_size:
+                raise CCAError(f"{self.path}: '{name}' is truncated or longer than its shape {shape} says")
+            yield stream, shape, fortran, dtype
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CCAError(f"{self.path}: damaged or not an .npz file ({reason})") from None
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytearray:
+    content = bytearray(stream.read(count))
+    if len(content) != count:
+        raise EOFError(f"{count - len(content)} bytes are missing")
+    return content

@@ -1,0 +1,293 @@
+"""The evaluator: FID, sFID, Inception Score, precision and recall of any samples against a reference."""
+
+import hashlib
+import importlib.metadata
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+import cca
+from cca.device import pick
+from cca.errors import CCAError
+from cca.evaluate import extractors
+from cca.evaluate.extractors import Extractor, Loaded
+from cca.evaluate.fid import frechet_distance
+from cca.evaluate.inception_score import inception_score
+from cca.evaluate.precision_recall import precision_recall
+from cca.evaluate.samples import Features, Side, read_side, write_features
+from cca.evaluate.statistics import Statistics
+from cca.files import write_json
+from cca.settings import Settings
+
+METRICS = ("fid", "sfid", "inception_score", "precision", "recall")
+
+
+class EvaluationSettings(Settings):
+    """The protocol; the defaults are the ADM suite's, but for its distances in float16."""
+
+    extractor: str = Field(default=extractors.INCEPTION, description="a name registered with torch-fidelity")
+    batch_size: int = Field(default=64, ge=1, description="images extracted together")
+    k: int = Field(default=3, ge=1, description="neighbours of precision and recall")
+    adm_float16: bool = Field(default=False, description="distances in float16, as the ADM suite")
+    is_split_size: int = Field(default=5000, ge=1, description="samples of a split of the Inception Score")
+    reference_images: int = Field(default=10000, ge=2, description="kept in a reference file that is made")
+    reference_seed: int = Field(default=0, ge=0, description="which ones")
+
+
+class LazyExtractor:
+    """An extractor that is built when it is first needed: kept features need none."""
+
+    def __init__(self, settings: EvaluationSettings, weights: Path | None, device: torch.device):
+        self._extractor, self._device = Extractor(settings.extractor, weights), device
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The extractor with its weights."""
+        return extractors.load(self._extractor, self._device)
+
+
+def run(
+    settings: EvaluationSettings,
+    *,
+    reference: Path,
+    samples: Path,
+    out: Path,
+    weights: Path | None = None,
+    cache: Path | None = None,
+    keep_features: Path | None = None,
+    allow_jpeg: bool = False,
+) -> dict:
+    """Stage ``evaluate``: `evaluate`, written to ``out`` as JSON. Returns the five numbers."""
+    result = evaluate(
+        reference,
+        samples,
+        settings,
+        weights=weights,
+        cache=cache,
+        keep_features=keep_features,
+        allow_jpeg=allow_jpeg,
+    )
+    write_json(out, result)
+    return {name: result[name] for name in METRICS}
+
+
+def evaluate(
+    reference: Path,
+    samples: Path,
+    settings: EvaluationSettings,
+    *,
+    weights: Path | None = None,
+    device: torch.device | str | None = None,
+    cache: Path | None = None,
+    keep_features: Path | None = None,
+    allow_jpeg: bool = False,
+) -> dict:
+    """Compare samples with a reference; for what the two may be see `cca.evaluate.samples.read_side`.
+
+    Args:
+        weights: file of the extractor's weights; None where it downloads them or none are needed.
+        device: None for the GPU if there is one.
+        cache: folder where the reference's features are kept, by content, extractor and weights.
+        keep_features: ``.npz`` to write the samples' features to.
+        allow_jpeg: accept lossy images.
+
+    Returns:
+        The five metrics (None where the extractor or a reference without images does not allow one),
+        ``num_reference`` images of precision and recall, ``num_reference_statistics`` of FID and sFID
+        (None if the file does not say), ``num_samples``, the extractor and its weights' checksum, the
+        files' checksums, settings, versions, and ``warnings``: one line each.
+
+    Raises:
+        CCAError: bad input of any kind, in one line.
+    """
+    device = pick() if device is None else torch.device(device)
+    extractor = LazyExtractor(settings, weights, device)
+    sides = [read_side(path, allow_jpeg) for path in (reference, samples)]
+    check_comparable(*sides, settings.k)
+    identity = common_identity(*sides, extractor)
+    reference_features = side_features(sides[0], extractor, settings.batch_size, cache)
+    sample_features = side_features(sides[1], extractor, settings.batch_size)
+    if keep_features is not None:
+        write_features(keep_features, sample_features, identity, sides[1].labels)
+    statistics, sample_statistics = (
+        gaussians(side, features)
+        for side, features in (
+            (sides[0], reference_features),
+            (replace(sides[1], statistics={}), sample_features),
+        )
+    )
+    values = compute(statistics, sample_statistics, reference_features, sample_features, settings, device)
+    name, _, checksum = identity.partition(" ")
+    return values | {
+        "num_reference": 0 if reference_features is None else len(reference_features.pool),
+        "num_reference_statistics": statistics["pool"].count,
+        "num_samples": len(sample_features.pool),
+        "extractor": name,
+        "extractor_sha256": checksum or None,
+        "reference_sha256": sides[0].sha256,
+        "samples_sha256": sides[1].sha256,
+        "settings": settings.model_dump(mode="json", exclude={"extractor"}),
+        "versions": versions(),
+        "warnings": [
+            *few_samples(statistics["pool"], "reference"),
+            *few_samples(sample_statistics["pool"], "samples"),
+            *sorted_by_class(sides[1].labels, sample_features.logits, settings.is_split_size),
+            *swapped_channels(reference_features, sample_features),
+        ],
+    }
+
+
+def compute(
+    reference_statistics: dict[str, Statistics],
+    sample_statistics: dict[str, Statistics],
+    reference: Features | None,
+    samples: Features,
+    settings: EvaluationSettings,
+    device: torch.device | str = "cpu",
+) -> dict[str, float | None]:
+    """The five metrics from statistics (by name, ``pool`` and ``spatial``) and features alone."""
+    values: dict[str, float | None] = dict.fromkeys(METRICS)
+    for metric, name in (("fid", "pool"), ("sfid", "spatial")):
+        if name in reference_statistics and name in sample_statistics:
+            values[metric] = frechet_distance(reference_statistics[name], sample_statistics[name])
+    if samples.logits is not None:
+        values["inception_score"] = inception_score(samples.logits, settings.is_split_size)
+    if reference is not None:
+        values["precision"], values["recall"] = precision_recall(
+            reference.pool, samples.pool, settings.k, adm_float16=settings.adm_float16, device=device
+        )
+    return values
+
+
+def gaussians(side: Side, features: Features | None) -> dict[str, Statistics]:
+    """Statistics of a side, by name: stored ones where there are any, else those of its features."""
+    found = {}
+    for name in ("pool", "spatial"):
+        if name in side.statistics:
+            found[name] = side.statistics[name]
+        elif features is not None and getattr(features, name) is not None:
+            found[name] = Statistics.of(getattr(features, name))
+    if "pool" not in found:
+        raise CCAError(f"{side.path}: statistics of spatial features only; FID needs 'mu' and 'sigma'")
+    return found
+
+
+def side_features(
+    side: Side, extractor: LazyExtractor, batch_size: int, cache: Path | None = None
+) -> Features | None:
+    """The kept, the cached or the newly extracted features of a side; None if it has statistics only."""
+    if side.features is not None or side.images is None:
+        return side.features
+    if cache is None:
+        return extractors.extract(side.images, extractor.loaded, batch_size)
+    identity = extractor.loaded.identity
+    key = hashlib.sha256(f"1 {side.sha256} {identity}".encode()).hexdigest()
+    kept = cache / f"{key[:32]}.npz"
+    if kept.is_file():
+        try:
+            return read_side(kept).features
+        except CCAError:
+            pass  # damaged: made again
+    features = extractors.extract(side.images, extractor.loaded, batch_size)
+    write_features(kept, features, identity)
+    return features
+
+
+def default_cache() -> Path:
+    """The user's folder for features of references."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cca" / "features"
+
+
+def check_comparable(reference: Side, samples: Side, k: int) -> None:
+    """Raise a `CCAError` where two sides cannot be compared; nothing is extracted for it."""
+    if samples.images is None and samples.features is None:
+        raise CCAError(f"{samples.path}: array 'arr_0' is missing: statistics alone are no samples")
+    for side in (reference, samples):
+        count = len(side.features.pool) if side.features else side.images.shape[0] if side.images else None
+        if count is not None and count <= k:
+            raise CCAError(
+                f"{side.path}: {count} images; precision and recall with k = {k} need more than {k}"
+            )
+    if reference.images and samples.images and reference.images.shape[1:] != samples.images.shape[1:]:
+        (_, height, width, _), (_, wanted_height, wanted_width, _) = (
+            samples.images.shape,
+            reference.images.shape,
+        )
+        raise CCAError(
+            f"{samples.path}: images of {width} x {height} px, the reference has {wanted_width} x "
+            f"{wanted_height}; how they are resized moves every metric, so do it yourself and say how"
+        )
+
+
+def common_identity(reference: Side, samples: Side, extractor: LazyExtractor) -> str:
+    """The extractor, with its weights' checksum, that both sides' numbers are of.
+
+    Raises:
+        CCAError: kept features or statistics of one extractor beside those of another.
+    """
+    needed = any(side.features is None and side.images is not None for side in (reference, samples))
+    claims = {str(side.path): side.extractor for side in (reference, samples) if side.extractor}
+    if needed:
+        claims["the extractor of this evaluation"] = extractor.loaded.identity
+    (first, identity), *others = claims.items() or [("", "unknown")]
+    for where, other in others:
+        if other != identity:
+            raise CCAError(
+                f"{first} has features of '{identity}' and {where} of '{other}': make both with the same "
+                "extractor and weights"
+            )
+    return identity
+
+
+def few_samples(statistics: Statistics, what: str) -> list[str]:
+    """A warning if there are fewer samples than features: the covariance is singular."""
+    count, dimension = statistics.count, len(statistics.mean)
+    if count is None or count > dimension:
+        return []
+    return [
+        f"{what}: N = {count} is not more than D = {dimension} features: FID is badly biased, "
+        "comparable only at the same N"
+    ]
+
+
+def sorted_by_class(labels: np.ndarray | None, logits: np.ndarray | None, split_size: int) -> list[str]:
+    """A warning if neighbours are far more often of one class than chance has it.
+
+    Without labels the classes are guessed from the logits. With a single split order does not matter.
+    """
+    if labels is None and logits is None:
+        return []
+    classes = logits.argmax(axis=1) if labels is None else labels
+    if len(classes) <= split_size:
+        return []
+    alike = float((classes[1:] == classes[:-1]).mean())
+    chance = float(((np.unique(classes, return_counts=True)[1] / len(classes)) ** 2).sum())
+    if chance > 0.5 or alike < chance + 0.25 * (1 - chance):
+        return []
+    return [
+        f"samples are sorted by class: {alike:.0%} of neighbours are of one class, {chance:.1%} by chance; "
+        f"the Inception Score over splits of {split_size} is far too low: shuffle the samples"
+    ]
+
+
+def swapped_channels(reference: Features | None, samples: Features) -> list[str]:
+    """A warning if the samples' mean colour fits the reference's much better with red and blue swapped."""
+    if reference is None or reference.colour is None or samples.colour is None:
+        return []
+    as_given, swapped = (
+        np.abs(colour - reference.colour).max() for colour in (samples.colour, samples.colour[::-1])
+    )
+    if as_given < 5 or swapped > as_given / 3:
+        return []
+    return ["samples look like BGR: their mean colour fits the reference's with red and blue swapped"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = ("numpy", "pillow", "torch", "torch-fidelity")
+    return {"cca": cca.__version__} | {name: importlib.metadata.version(name) for name in packages}

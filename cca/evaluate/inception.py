@@ -1,0 +1,76 @@
+"""torch-fidelity's Inception with the spatial features that sFID needs, and its weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+from cca.errors import CCAError
+
+SPATIAL_CHANNELS = 7
+"""The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
+PUBLISHED = URL_INCEPTION_V3.rpartition("-")[2].partition(".")[0]
+"""The SHA-256 of the published weights begins with this."""
+
+
+class InceptionWithSpatial(FeatureExtractorBase):
+    """`FeatureExtractorInceptionV3` that offers one feature more, ``spatial`` (B, 2023).
+
+    TensorFlow's ``mixed_6/conv:0`` is the output of ``Mixed_6d.branch1x1``, flattened height, width,
+    channel. Parameters are those of torch-fidelity's class.
+    """
+
+    def __init__(self, name: str, features_list: list[str], **kwargs: object):
+        super().__init__(name, features_list)
+        # '768' is the first feature behind Mixed_6d: the cheapest way to get to it.
+        own = [feature for feature in features_list if feature != "spatial"] or ["768"]
+        self.inception = FeatureExtractorInceptionV3(name, own, **kwargs)
+        self.inception.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
+        self._mixed_6 = output
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Uint8 RGB images (B, 3, H, W) to the requested features, in the order requested."""
+        features = self.inception.convert_features_tuple_to_dict(self.inception(images))
+        spatial = self._mixed_6[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1)
+        features["spatial"] = spatial.flatten(1).to(torch.float32)
+        del self._mixed_6
+        return tuple(features[name] for name in self.features_list)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """Names of the features."""
+        return (*FeatureExtractorInceptionV3.get_provided_features_list(), "spatial")
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """Those of torch-fidelity's Inception."""
+        return FeatureExtractorInceptionV3.get_default_feature_layer_for_metric(metric)
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """No: a hook leaves the graph."""
+        return False
+
+
+def published_weights() -> Path:
+    """The weights where torch-fidelity downloads them to, downloaded if they are not there yet.
+
+    Raises:
+        CCAError: they are not there and cannot be downloaded, or are not the published ones.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED)
+    except (OSError, RuntimeError) as error:
+        raise CCAError(
+            f"Inception's weights cannot be downloaded ({error}); download {URL_INCEPTION_V3} elsewhere, "
+            f"and give the file as weights or put it at {path}"
+        ) from None
+    return path
