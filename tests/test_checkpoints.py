@@ -1,0 +1,89 @@
+"""Checkpoints come back as what they were; what does not fit is one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cca import checkpoints
+from cca.errors import CCAError
+
+
+def test_a_model_comes_back_with_its_weights_and_in_eval_mode(world, tmp_path: Path) -> None:
+    tokenizer = checkpoints.load_tokenizer(world.tokenizer)
+    model = checkpoints.load_model(world.model, tokenizer)
+    assert not model.training and not tokenizer.training
+    assert (model.num_classes, model.num_tokens, model.vocab_size) == (3, 16, 12)
+    state, metadata = checkpoints.read(world.model)
+    assert all((model.state_dict()[name] == tensor).all() for name, tensor in state.items())
+    assert metadata["family"] == "llamagen"
+    assert metadata["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def damaged(path: Path, data: bytes) -> None:
+    path.write_bytes(data[: len(data) // 2])
+
+
+def foreign(path: Path, data: bytes) -> None:
+    path.write_bytes(b"PK\x03\x04" + b"0" * 100)
+
+
+@pytest.mark.parametrize("spoil", [damaged, foreign])
+def test_damaged_files_are_one_line(world, tmp_path: Path, spoil: object) -> None:
+    path = tmp_path / "model.safetensors"
+    spoil(path, world.model.read_bytes())
+    with pytest.raises(CCAError, match="damaged or not a checkpoint") as error:
+        checkpoints.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_undescribed_files(tmp_path: Path) -> None:
+    with pytest.raises(CCAError, match="no such file"):
+        checkpoints.read(tmp_path / "model.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(1)}, tmp_path / "bare.safetensors")
+    with pytest.raises(CCAError, match="no description of the module"):
+        checkpoints.read(tmp_path / "bare.safetensors")
+
+
+def test_a_tokenizer_is_not_a_model(world) -> None:
+    tokenizer = checkpoints.load_tokenizer(world.tokenizer)
+    with pytest.raises(CCAError, match="its header has no 'family'"):
+        checkpoints.load_model(world.tokenizer, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("bias"), "'bias' is missing"),
+        (lambda state: state.update(extra=torch.zeros(1)), "'extra' is not a key of the model"),
+        (lambda state: state.update(bias=torch.zeros(3)), r"'bias' has shape \(3,\), not \(2,\)"),
+        (
+            lambda state: state.update(bias=torch.zeros(3), weight=torch.zeros(1)),
+            r"'weight' has shape .* \(and 1 more\)",
+        ),
+    ],
+)
+def test_keys_and_shapes_that_do_not_fit_are_named(change: object, message: str) -> None:
+    module = nn.Linear(4, 2)
+    state = dict(module.state_dict())
+    change(state)
+    with pytest.raises(CCAError, match=message):
+        checkpoints.fill(module, state, Path("x.safetensors"))
+
+
+def test_interrupted_saving_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(path, nn.Linear(2, 2), {"a": 1})
+    before = path.read_bytes()
+
+    def half(state: dict, file: Path, metadata: dict) -> None:
+        Path(file).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(path, nn.Linear(2, 2), {})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

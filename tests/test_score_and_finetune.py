@@ -1,0 +1,101 @@
+"""Reference scores and finetuning, on a tiny model."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cca import checkpoints, finetune, pairs, score
+from cca.data import codes as code_data
+from cca.errors import CCAError
+from cca.files import read_npz, write_npz
+
+OPTIMISATION = {"learning_rate": 1e-3}
+
+
+@pytest.fixture
+def files(world, tmp_path: Path) -> dict[str, Path]:
+    """Inputs of stage ``finetune``: pairs and scores of the tiny model."""
+    inputs = {"base": world.model, "tokenizer": world.tokenizer, "codes": world.codes}
+    drawn, scores = tmp_path / "pairs.npz", tmp_path / "scores.npz"
+    pairs.run(pairs.PairsSettings(visits=2, mask_rate=0.2), codes=world.codes, out=drawn, seed=0)
+    score.run(score.ScoreSettings(batch_size=33), **inputs, pairs=drawn, out=scores, seed=0)
+    return inputs | {"pairs": drawn, "scores": scores}
+
+
+def run(files: dict[str, Path], out: Path, objective: dict, **settings: object) -> list[dict[str, float]]:
+    values = {"batch_size": 20, "optimisation": OPTIMISATION, "objective": objective} | settings
+    finetune.run(finetune.FinetuneSettings(**values), **files, out=out, seed=0)
+    rows = csv.DictReader(out.with_suffix(".log.csv").open())
+    return [{key: float(value) for key, value in row.items()} for row in rows]
+
+
+def test_scores_are_the_base_models_log_likelihoods_of_each_pair(files: dict[str, Path]) -> None:
+    codes = code_data.load(files["codes"])
+    items = pairs.load(files["pairs"], codes)
+    positive, negative = score.load(files["scores"], items)
+    model = checkpoints.load_model(files["base"], checkpoints.load_tokenizer(files["tokenizer"]))
+    for index in (0, 41, 79):
+        tokens = codes.select(items.image[[index]], items.crop[[index]])
+        for scores, labels in ((positive, items.label), (negative, items.negative)):
+            with torch.no_grad():
+                expected = model.log_prob(tokens, torch.tensor([labels[index]])).item()
+            assert scores[index] == pytest.approx(expected, rel=1e-5)
+    assert (positive[items.positive_pair] == pytest.approx(negative[items.positive_pair], rel=1e-5))
+    assert not np.allclose(positive[~items.positive_pair], negative[~items.positive_pair])
+
+
+def test_g_is_zero_at_the_first_step(files: dict[str, Path], tmp_path: Path) -> None:
+    first = run(files, tmp_path / "model.safetensors", {"name": "dpo"})[0]
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-5)
+    assert first["g_pos"] == pytest.approx(0, abs=1e-4) and first["g_neg"] == pytest.approx(0, abs=1e-4)
+
+
+def test_cca_separates_positives_from_negatives(files: dict[str, Path], tmp_path: Path) -> None:
+    objective = {"name": "cca", "beta": 0.02, "lam": 1.0}
+    rows = run(files, tmp_path / "model.safetensors", objective, optimisation={"learning_rate": 1e-2})
+    assert rows[-1]["g_pos"] - rows[-1]["g_neg"] > 1
+    assert rows[-1]["accuracy"] > 0.6
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_what_is_left_of_the_pairs_after_whole_batches_is_dropped(files: dict[str, Path], tmp_path: Path) -> None:
+    rows = run(files, tmp_path / "model.safetensors", {"name": "dpo"}, batch_size=30)
+    assert len(rows) == 2
+
+
+def test_the_same_seed_gives_the_same_weights(files: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run(files, tmp_path / f"{name}.safetensors", {"name": "cca", "lam": 1.0})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert checkpoints.read(tmp_path / "a.safetensors")[1] == checkpoints.read(files["base"])[1]
+
+
+def test_contrast_counts_true_negatives_only() -> None:
+    g = torch.tensor([[1.0, 2.0, 100.0], [3.0, 0.0, 100.0]])
+    means = finetune.contrast(g, torch.tensor([False, False, True]))
+    assert {name: value.item() for name, value in means.items()} == {"g_pos": 1.5, "g_neg": 1.5, "accuracy": 0.5}
+
+
+def test_scores_of_other_pairs_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    scores = read_npz(files["scores"])
+    write_npz(tmp_path / "other.npz", **{name: values[:-1] for name, values in scores.items()})
+    with pytest.raises(CCAError, match=r"positive holds \(79,\) scores for 80 pairs"):
+        run(files | {"scores": tmp_path / "other.npz"}, tmp_path / "model.safetensors", {"name": "dpo"})
+
+
+def test_a_batch_larger_than_the_epoch_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(CCAError, match="80 pairs are fewer than a batch of 81"):
+        run(files, tmp_path / "model.safetensors", {"name": "dpo"}, batch_size=81)
+
+
+def test_a_nan_stops_finetuning_and_leaves_no_checkpoint(files: dict[str, Path], tmp_path: Path) -> None:
+    scores = read_npz(files["scores"])
+    scores["negative"][25] = np.nan
+    write_npz(tmp_path / "nan.npz", **scores)
+    with pytest.raises(CCAError, match="finetune: the loss is nan at step 1"):
+        run(files | {"scores": tmp_path / "nan.npz"}, tmp_path / "model.safetensors", {"name": "dpo"})
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "model.log.csv").exists()
