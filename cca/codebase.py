@@ -35,7 +35,10 @@ def _read(module: str) -> tuple[str, list[str]]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             imports.append(node.module)
             imports += [f"{node.module}.{name.name}" for name in node.names]
-        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        elif (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:]
     return ast.dump(tree), [name for name in imports if _is_ours(name)]
 

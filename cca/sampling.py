@@ -94,7 +94,7 @@ def run(
     network = checkpoints.load_model(model, decoder).to(device)
     labels = sample_labels(settings.num_samples, network.num_classes, settings.labels, seed)
     images, seconds = [], 0.0
-    for start in tqdm(range(first, last, settings.batch_size), desc="sample", mininterval=1.0):
+    for start in tqdm(range(first, last, settings.batch_size), desc="sample"):
         index = np.arange(start, min(start + settings.batch_size, last))
         uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
         begun = perf_counter()

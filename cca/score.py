@@ -35,7 +35,7 @@ def run(
     model.train(settings.dropout)
     seed_torch("score", seed)
     scores = np.empty((2, len(items)), dtype=np.float32)
-    for start in tqdm(range(0, len(items), settings.batch_size), desc="score", mininterval=1.0):
+    for start in tqdm(range(0, len(items), settings.batch_size), desc="score"):
         batch = items[start : start + settings.batch_size]
         tokens = data.select(batch.image, batch.crop).to(device)
         for row, labels in zip(scores, (batch.label, batch.negative), strict=True):

@@ -110,7 +110,7 @@ def optimise(
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
     with CsvLog(log) as rows:
-        for step, batch in enumerate(tqdm(batches, desc=what, total=steps, mininterval=1.0)):
+        for step, batch in enumerate(tqdm(batches, desc=what, total=steps)):
             rate = settings.rate(step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -122,5 +122,5 @@ def optimise(
             check_finite(norm.item(), step, f"{what} (gradient)")
             optimizer.step()
             after_step(step)
-            values = {name: float(value) for name, value in scalars.items()}
+            values = {name: float(value.detach()) for name, value in scalars.items()}
             rows.write(step=step, learning_rate=rate, loss=loss.item(), gradient_norm=norm.item(), **values)

@@ -52,7 +52,7 @@ def run(settings: CodesSettings, *, images: Path, tokenizer: Path, out: Path) ->
     model = checkpoints.load_tokenizer(tokenizer).to(pick())
     count = len(data.train_images)
     codes = np.empty((count, settings.crops, model.num_tokens), dtype=np.int32)
-    for crop in tqdm(range(settings.crops), desc="codes", mininterval=1.0):
+    for crop in tqdm(range(settings.crops), desc="codes"):
         augmented = augment(data.train_images, settings.augmentation, generator("crop", settings.seed, crop))
         for start in range(0, count, settings.batch_size):
             batch = image_data.to_tensor(augmented[start : start + settings.batch_size]).to(pick())

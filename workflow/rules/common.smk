@@ -19,8 +19,8 @@ try:
 except CCAError as error:
     sys.exit(f"error: {error}")
 
-# `cca` of this very environment, also where it is not activated.
-shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+# `cca` of this very environment, also where it is not activated; progress bars write to logs here.
+shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH TQDM_MININTERVAL=10; ")
 
 
 wildcard_constraints:

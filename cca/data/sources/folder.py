@@ -26,7 +26,7 @@ def read(settings: DataSettings) -> RawImages:
     if not classes:
         raise CCAError(f"{root}: no sub-folders; put the images of each class into a folder of its own")
     images, labels = [], []
-    for label, folder in enumerate(tqdm(classes, desc="reading classes", mininterval=1.0)):
+    for label, folder in enumerate(tqdm(classes, desc="reading classes")):
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not files:
             raise CCAError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in this class")
