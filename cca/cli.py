@@ -11,10 +11,11 @@ import typer
 import yaml
 
 from cca import device, finetune, pairs, pretrain, sampling, score, train_classifier, train_tokenizer
-from cca.config import load_tier, read_yaml
+from cca.config import load_tier, parse_yaml
 from cca.data import codes, images
 from cca.errors import CCAError
-from cca.evaluate import evaluator
+from cca.evaluate import evaluator, reference
+from cca.files import require
 from cca.provenance import Recorder
 from cca.report import figures, tables
 from cca.settings import Settings, validate
@@ -42,6 +43,7 @@ TokenizerFile = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint mad
 CodesFile = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
 PairsFile = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
 BaseFile = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
+Weights = Annotated[Path, typer.Option(help="Weights of the feature extractor, made by 'features'.")]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
 
 
@@ -74,8 +76,9 @@ def perform(
 
 def parse(stage: str, schema: type[S], given: str) -> S:
     """The settings of a stage from the command line."""
-    values = yaml.safe_load(given) if given.lstrip().startswith("{") else read_yaml(Path(given))
-    return validate(schema, values, f"--settings of '{stage}'")
+    where = f"--settings of '{stage}'"
+    text = given if given.lstrip().startswith("{") else require(Path(given)).read_text()
+    return validate(schema, parse_yaml(text, where), where)
 
 
 @app.command()
@@ -192,6 +195,31 @@ def sample(
     )
 
 
+@app.command("reference")
+def reference_(settings: Given, images: ImagesFile, weights: Weights, out: Out) -> None:
+    """Make the reference batch: an ADM-style .npz with the statistics of all training images."""
+    inputs = {"images": images, "weights": weights}
+    perform("reference", reference.run, evaluator.EvaluationSettings, settings, out=out, inputs=inputs)
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[Path, typer.Argument(help="ADM .npz, folder of images, or kept features.")],
+    samples: Annotated[Path, typer.Argument(help="The same, or a folder of our sample shards.")],
+    settings: Given,
+    weights: Weights,
+    out: Out,
+) -> None:
+    """Compute FID, sFID, Inception Score, precision and recall of samples."""
+    parsed = parse("evaluate", evaluator.EvaluationSettings, settings)
+    shards = sorted(samples.glob("shard_*.npz")) if samples.is_dir() else [samples]
+    recorder = Recorder(
+        "evaluate", parsed, {"reference": [reference], "samples": shards, "weights": [weights]}
+    )
+    measured = evaluator.run(parsed, reference=reference, samples=samples, weights=weights, out=out)
+    recorder.finish(out, measured)
+
+
 @report.command("table")
 def table(
     settings: Given,
@@ -225,15 +253,14 @@ def config(
 
 def main() -> None:
     """Entry point: one line and exit status 1 for every error; a traceback with ``--debug`` only."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated; run the same command again"))
+    for number, what in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        signal.signal(number, lambda *_, what=what: sys.exit(f"error: {what}; run the same command again"))
     try:
         app(standalone_mode=False)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        sys.exit(f"error: {explain(error)}")
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted; run the same command again")
+        sys.exit(f"error: {' '.join(explain(error).split())}")
 
 
 def explain(error: Exception) -> str:

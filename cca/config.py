@@ -13,7 +13,7 @@ from cca.data.images import DataSettings
 from cca.errors import CCAError
 from cca.evaluate.evaluator import EvaluationSettings
 from cca.experiments import BASE, Experiment
-from cca.finetune import Finetuning, FinetuneSettings
+from cca.finetune import FinetuneSettings, Finetuning
 from cca.pairs import PairsSettings
 from cca.pretrain import PretrainSettings
 from cca.report.figures import Figure
@@ -130,14 +130,12 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file, or raise a one-line `CCAError`."""
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML (or JSON), or raise a one-line `CCAError` that starts with ``where``."""
     try:
-        return yaml.load(path.read_text(), _UniqueKeys)
-    except OSError:
-        raise CCAError(f"{path}: no such file") from None
+        return yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
-        raise CCAError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise CCAError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
@@ -150,7 +148,10 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     if not path.is_file():
         tiers = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml")))
         raise CCAError(f"tier '{name}' is not one of: {tiers}")
-    return validate(Tier, merge(read_yaml(path), overrides or {}), str(path))
+    values = parse_yaml(path.read_text(), str(path))
+    if not isinstance(values, dict):
+        raise CCAError(f"{path}: a tier file is a mapping of sections")
+    return validate(Tier, merge(values, overrides or {}), str(path))
 
 
 def merge(values: dict, overrides: dict) -> dict:

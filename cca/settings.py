@@ -28,8 +28,8 @@ def validate(schema: type[S], values: object, where: str) -> S:
 
 
 def describe(error: ValidationError, schema: type[Settings]) -> str:
-    """The first problem of a validation error, as one line."""
-    first = error.errors()[0]
+    """One problem of a validation error as one line: an unknown key (a misspelling?) first."""
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"]) or "(the whole section)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":

@@ -1,5 +1,6 @@
 """Shards, labels, post-processing."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_methods_share_labels_and_random_numbers(world, tmp_path: Path) -> None:
 def test_every_batch_is_in_one_shard() -> None:
     ranges = [sampling.shard_range(47, 6, shard, 3) for shard in range(3)]
     assert ranges[0][0] == 0 and ranges[-1][1] == 47
-    assert all(last == first for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(last == first for (_, last), (first, _) in itertools.pairwise(ranges))
     assert all(first % 6 == 0 for first, _ in ranges)
 
 

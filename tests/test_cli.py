@@ -1,0 +1,148 @@
+"""The command line: one clear line and status 1 for every error, a record beside every output."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cca import cli
+
+MNIST = {"source": "mnist5k", "image_size": 28, "channels": 1, "heldout_fraction": 0.2, "limit_per_class": 5}
+
+
+def cca(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["cca", *map(str, arguments)])
+    cli.main()
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run a command that must fail; returns its line."""
+
+    def run(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as stop:
+            cca(monkeypatch, *arguments)
+        assert isinstance(stop.value.code, str)  # Python prints it to stderr and exits with 1
+        assert stop.value.code.startswith("error: ") and "\n" not in stop.value.code
+        return stop.value.code
+
+    return run
+
+
+def test_a_stage_writes_its_output_and_the_record_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "images.npz"
+    cca(monkeypatch, "--threads", 1, "data", "--settings", json.dumps(MNIST), "--out", out)
+    assert "data: wrote" in capsys.readouterr().out
+    record = json.loads((tmp_path / "images.provenance.json").read_text())
+    assert record["settings"] | MNIST == record["settings"]
+    assert record["measured"] == {"train": 40, "heldout": 10, "classes": 10}
+    assert record["environment"]["threads"] == 1
+    assert record["peak_memory_bytes"] > 2**20
+
+
+def test_settings_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(json.dumps(MNIST))
+    cca(monkeypatch, "data", "--settings", tmp_path / "data.yaml", "--out", tmp_path / "images.npz")
+    assert (tmp_path / "images.npz").exists()
+
+
+def test_errors_are_one_line(fails: object, tmp_path: Path) -> None:
+    assert "No such command 'dada'" in fails("dada")
+    assert "No such option: --nope" in fails("data", "--nope")
+    assert "unknown key 'sauce'" in fails(
+        "data", "--settings", json.dumps(MNIST | {"sauce": 1}), "--out", "x"
+    )
+    assert "not valid YAML" in fails("data", "--settings", "{a: [", "--out", "x")
+    missing = tmp_path / "missing.npz"
+    line = fails(
+        "pairs", "--settings", "{}", "--codes", missing, "--seed", 0, "--out", tmp_path / "pairs.npz"
+    )
+    assert line == f"error: {missing}: no such file"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_system_says_names_the_file(fails: object, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = fails("data", "--settings", json.dumps(MNIST), "--out", tmp_path / "file" / "images.npz")
+    assert line == f"error: {tmp_path / 'file'}: File exists"
+
+
+def test_unexpected_errors_show_a_traceback_only_with_debug(
+    fails: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(cli.images, "run", broken)
+    arguments = ("data", "--settings", json.dumps(MNIST), "--out", tmp_path / "x.npz")
+    assert "unexpected ZeroDivisionError: oh" in fails(*arguments)
+    with pytest.raises(ZeroDivisionError):
+        cca(monkeypatch, "--debug", *arguments)
+
+
+def test_help_of_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    stages = [
+        "data",
+        "reference",
+        "features",
+        "tokenizer",
+        "codes",
+        "pretrain",
+        "pairs",
+        "score",
+        "finetune",
+        "sample",
+        "evaluate",
+        "report",
+    ]
+    for stage in stages:
+        cca(monkeypatch, stage, "--help")
+        assert "Usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stage_says_so_and_leaves_nothing_half_written(
+    world, tmp_path: Path, number: signal.Signals
+) -> None:
+    settings = {
+        "family": "llamagen",
+        "architecture": {"dim": 16, "layers": 1, "heads": 2},
+        "steps": 1_000_000,
+        "batch_size": 8,
+        "optimisation": {"learning_rate": 1e-3},
+    }
+    command = [
+        Path(sys.executable).parent / "cca",
+        "--threads",
+        "1",
+        "pretrain",
+        "--settings",
+        json.dumps(settings),
+    ]
+    command += [
+        "--tokenizer",
+        world.tokenizer,
+        "--codes",
+        world.codes,
+        "--out",
+        tmp_path / "model.safetensors",
+    ]
+    environment = {**os.environ, "TQDM_MININTERVAL": "0"}
+    with (tmp_path / "stderr").open("w") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, env=environment)
+    deadline = time.monotonic() + 60
+    while "it/s" not in (tmp_path / "stderr").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 1
+    last = (tmp_path / "stderr").read_text().splitlines()[-1]
+    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert last == f"error: {what}; run the same command again"
+    assert [path.name for path in tmp_path.iterdir()] == ["stderr"]

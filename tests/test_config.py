@@ -1,0 +1,123 @@
+"""Tier files: the shipped ones are valid; what is not is one line naming file, key and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cca.config import load_tier, merge
+from cca.errors import CCAError
+from cca.experiments import Experiment
+
+FOLDER = Path(__file__).parents[1] / "workflow/config"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
+def test_shipped_tiers_are_valid(name: str) -> None:
+    tier = load_tier(name, FOLDER)
+    assert tier.experiments()
+    for model in tier.models:
+        for finetune in tier.finetunes:
+            assert tier.finetune(model, finetune).batch_size == tier.models[model].finetuning.batch_size
+
+
+def test_experiments_are_declared_once_and_the_base_model_is_shared_by_seeds() -> None:
+    tier = load_tier("mini", FOLDER)
+    experiments = tier.experiments()
+    assert len(set(experiments)) == len(experiments)
+    base = {e.checkpoint for e in experiments if e.finetune == "base" and e.model == "llamagen-s"}
+    assert len(base) == 1
+
+
+def test_paths_of_an_experiment() -> None:
+    experiment = Experiment("llamagen-s", "cca_lambda=1", 2, 0.5)
+    assert experiment.checkpoint == Path("llamagen-s/cca_lambda=1/seed=2/model.safetensors")
+    assert experiment.metrics == Path("llamagen-s/cca_lambda=1/seed=2/s=0.5/metrics.json")
+    assert Experiment("m", "base", 0, 0).metrics == Experiment("m", "base", 0, 0.0).metrics
+
+
+def test_the_scale_of_an_experiment_reaches_the_sampler_and_nothing_else_changes() -> None:
+    tier = load_tier("mini", FOLDER)
+    plain, guided = tier.sampling("llamagen-s", 0), tier.sampling("llamagen-s", 2.0)
+    assert (plain.guidance.scale, guided.guidance.scale) == (0, 2.0)
+    assert guided.model_dump(exclude={"guidance"}) == plain.model_dump(exclude={"guidance"})
+
+
+def test_overrides_are_merged_leaf_by_leaf() -> None:
+    assert merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2, 3]}) == {
+        "a": {"b": 1, "c": 3},
+        "d": [2, 3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, classifier, data, "),
+        ({"data": {"chanels": 1}}, "unknown key 'data.chanels'; allowed keys: channels, "),
+        ({"data": {"channels": 2}}, "key 'data.channels': Input should be 1 or 3, got 2"),
+        (
+            {"data": {"heldout_fraction": "half"}},
+            "key 'data.heldout_fraction': Input should be a valid number",
+        ),
+        ({"models": {"llamagen-s": {"tokenizer": "vqq"}}}, "models.llamagen-s.tokenizer 'vqq' is none of "),
+        (
+            {"models": {"llamagen-s": {"sampling": {"guidance": {"scale": 1}}}}},
+            "sampling.guidance.scale is set by the experiments",
+        ),
+        ({"finetunes": {"a,b": {"name": "dpo"}}}, "the name 'a,b' may not be"),
+        ({"finetunes": {"base": {"name": "dpo"}}}, "the name 'base' may not be"),
+        ({"finetunes": {"dpo": {"name": "dpo", "lam": 1}}}, "unknown key 'lam'; allowed keys: beta"),
+        ({"tables": {"table9": {}}}, "'table9' is not one of the tables: table2, table3"),
+        ({"tables": {"table3": {"seeds": []}}}, "key 'seeds': List should have at least 1 item"),
+        (
+            {"tables": {"table2": {"measured": [{"model": "gpt"}]}}},
+            "an experiment names the model 'gpt', not one of ",
+        ),
+        (
+            {"tables": {"table2": {"measured": [{"model": "llamagen-s", "finetune": "x"}]}}},
+            "an experiment names the finetune 'x', not one of ",
+        ),
+        (
+            {"models": {"llamagen-s": {"pretraining": {"family": "gpt"}}}},
+            "'gpt' is not one of the models: llamagen, ",
+        ),
+        (
+            {"models": {"llamagen-s": {"pretraining": {"architecture": {"dim": 98}}}}},
+            "dim 98 is not divisible by heads",
+        ),
+        (
+            {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},
+            "unknown key 'codebook'; allowed keys: ",
+        ),
+    ],
+)
+def test_refusals(overrides: dict, message: str) -> None:
+    with pytest.raises(CCAError) as error:
+        load_tier("mini", FOLDER, overrides)
+    text = str(error.value)
+    assert text.startswith(f"{FOLDER}/mini.yaml: ") and message in text and "\n" not in text
+
+
+def test_files_that_are_no_tier(tmp_path: Path) -> None:
+    with pytest.raises(CCAError, match=r"tier 'huge' is not one of: .*mini"):
+        load_tier("huge", FOLDER)
+    (tmp_path / "a.yaml").write_text("a: [1")
+    with pytest.raises(CCAError, match=r"a.yaml: not valid YAML") as error:
+        load_tier("a", tmp_path)
+    assert "\n" not in str(error.value)
+    (tmp_path / "b.yaml").write_text("data: 1\ndata: 2\n")
+    with pytest.raises(CCAError, match=r"b.yaml: .*key 'data' is given twice"):
+        load_tier("b", tmp_path)
+    (tmp_path / "c.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(CCAError, match="not valid YAML"):
+        load_tier("c", tmp_path)
+    (tmp_path / "d.yaml").write_text("- 1")
+    with pytest.raises(CCAError, match=r"d.yaml: "):
+        load_tier("d", tmp_path)
+
+
+def test_a_dumped_tier_loads_as_itself(tmp_path: Path) -> None:
+    tier = load_tier("mini", FOLDER)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(tier.model_dump(mode="json")))
+    assert load_tier("again", tmp_path) == tier
