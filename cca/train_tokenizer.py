@@ -1,0 +1,176 @@
+"""Training of an image tokenizer of any kind: reconstruction, quantiser's loss, codebook revival."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cca import checkpoints, plugins, tokenizers
+from cca.data.augment import Augmentation, augment
+from cca.data.images import load, to_tensor
+from cca.device import autocast, pick
+from cca.errors import CCAError
+from cca.rng import generator, seed_torch
+from cca.settings import Settings
+from cca.tokenizers import Tokenizer
+from cca.training import Optimisation, optimise, shuffled_batches
+
+EVALUATION_BATCH = 250
+
+
+class TokenizerTraining(Settings):
+    """How long and how a tokenizer is trained: l1 |x - x'| + l2 (x - x')² + the quantiser's loss."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    l1: float = Field(default=1.0, ge=0, description="weight of the mean absolute error")
+    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
+    revive_every: int = Field(
+        default=0, ge=0, description="steps after which codes unused since the last time are moved; 0: never"
+    )
+    revive_share: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="share of the steps in which codes are moved; the rest settles them",
+    )
+    optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _reconstructs(self) -> "TokenizerTraining":
+        if self.l1 == self.l2 == 0:
+            raise ValueError("l1 and l2 are both 0, so that nothing would be reconstructed")
+        return self
+
+    def revives(self, step: int) -> bool:
+        """Whether codes are moved after ``step`` (from 0)."""
+        done = step + 1
+        return (
+            bool(self.revive_every)
+            and done % self.revive_every == 0
+            and done <= self.revive_share * self.steps
+        )
+
+
+class TokenizerSettings(Settings):
+    """The tokenizer and how it is trained."""
+
+    kind: str = Field(description="a module of cca.tokenizers")
+    architecture: dict = Field(description="sizes of that kind")
+    training: TokenizerTraining
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_are_possible(self) -> "TokenizerSettings":
+        try:
+            plugins.configure("cca.tokenizers", self.kind, "Architecture", self.architecture)
+        except CCAError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
+    """Stage ``tokenizer``: train on the training split, write the checkpoint ``out`` and its log.
+
+    Returns:
+        The `quality` reached and the number of parameters.
+
+    Raises:
+        CCAError: bad images, images of another size than the architecture's, or a loss that is not
+            finite.
+    """
+    device, data, training = pick(), load(images), settings.training
+    seed_torch("tokenizer", settings.seed)
+    schema = plugins.configure("cca.tokenizers", settings.kind, "Architecture", settings.architecture)
+    architecture = schema.model_dump(
+        mode="json"
+    )  # with its defaults, so that the file does not depend on them
+    tokenizer = tokenizers.build(settings.kind, architecture).to(device).train()
+    wanted = (tokenizer.image_size, tokenizer.image_size, tokenizer.channels)
+    if data.train_images.shape[1:] != wanted:
+        raise CCAError(
+            f"{images}: images of (height, width, channels) {data.train_images.shape[1:]}, but the "
+            f"tokenizer's architecture is for {wanted}: change its image_size or channels"
+        )
+    rng = generator("tokenizer", settings.seed)
+    used = torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device)
+
+    def augmented(batch: np.ndarray) -> Tensor:
+        return to_tensor(augment(data.train_images[batch], settings.augmentation, rng)).to(device)
+
+    def loss_of(batch: np.ndarray) -> tuple[Tensor, dict]:
+        inputs = augmented(batch)
+        with autocast(device):
+            outputs, quantiser_loss, codes = tokenizer(inputs)
+        used[codes.flatten()] = True
+        absolute, squared = F.l1_loss(outputs.float(), inputs), F.mse_loss(outputs.float(), inputs)
+        loss = training.l1 * absolute + training.l2 * squared + quantiser_loss
+        parts = {"l1": absolute, "l2": squared, "quantiser": quantiser_loss, "used": used.float().mean()}
+        return loss, {name: part.detach() for name, part in parts.items()}
+
+    def revive(step: int) -> None:
+        if not training.revives(step):
+            return
+        unused = np.flatnonzero(~used.cpu().numpy())
+        used.fill_(False)
+        if len(unused):
+            batch = rng.integers(len(data.train_images), size=training.batch_size)
+            tokenizer.revive(augmented(batch), unused, rng)
+
+    optimise(
+        tokenizer,
+        shuffled_batches(len(data.train_images), training.batch_size, training.steps, rng),
+        loss_of,
+        training.optimisation,
+        steps=training.steps,
+        what="tokenizer",
+        log=out.with_suffix(".log.csv"),
+        after_step=revive,
+    )
+    tokenizer.eval()
+    measured = quality(tokenizer, data.train_images, data.heldout_images)
+    checkpoints.save_tokenizer(out, tokenizer, settings.kind, architecture)
+    return {**measured, "parameters": sum(p.numel() for p in tokenizer.parameters())}
+
+
+@torch.inference_mode()
+def quality(tokenizer: Tokenizer, train_images: np.ndarray, heldout_images: np.ndarray) -> dict:
+    """How well a tokenizer in eval mode reconstructs and how evenly it uses its codes.
+
+    Args:
+        train_images: (N, H, W, C) uint8; codes are counted on them.
+        heldout_images: (M, H, W, C) uint8; errors are measured on them.
+
+    Returns:
+        ``psnr`` in dB, 10 log10(2² / mean squared error of all held-out pixels), and ``l1``, their mean
+        absolute error: pixels in [-1, 1], reconstructions clamped to it. ``codebook_use``, the share of codes
+        that occur, and ``perplexity``, the exponential of the entropy of their frequencies.
+    """
+    device = next(tokenizer.parameters()).device
+    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    for images in _batches(train_images, device):
+        counts += np.bincount(tokenizer.encode(images).flatten().cpu().numpy(), minlength=len(counts))
+    absolute = squared = 0.0
+    for images in _batches(heldout_images, device):
+        errors = tokenizer.decode(tokenizer.encode(images)).clamp(-1, 1).double() - images
+        absolute += errors.abs().sum().item()
+        squared += errors.square().sum().item()
+    mean_squared = max(squared / heldout_images.size, 1e-10)  # 106 dB at most: infinity is no JSON
+    frequencies = counts[counts > 0] / counts.sum()
+    return {
+        "psnr": 10 * math.log10(4 / mean_squared),
+        "l1": absolute / heldout_images.size,
+        "codebook_use": float((counts > 0).mean()),
+        "perplexity": float(np.exp(-(frequencies * np.log(frequencies)).sum())),
+    }
+
+
+def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    for start in range(0, len(images), EVALUATION_BATCH):
+        yield to_tensor(images[start : start + EVALUATION_BATCH]).to(device)
