@@ -3,24 +3,19 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, TypeVar
+from types import ModuleType
+from typing import Annotated
 
 import typer
 import yaml
 
-from cca import device, finetune, pairs, pretrain, sampling, score, train_classifier, train_tokenizer
-from cca.config import load_tier, parse_yaml
-from cca.data import codes, images
+from cca import device
 from cca.errors import CCAError
-from cca.evaluate import evaluator, reference
-from cca.files import require
+from cca.files import parse_yaml, require
 from cca.provenance import Recorder
-from cca.report import figures, tables
 from cca.settings import Settings, validate
-
-S = TypeVar("S", bound=Settings)
 
 app = typer.Typer(
     help="Guidance-free autoregressive image generation: one command a stage.",
@@ -38,13 +33,13 @@ Given = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="File to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
-ImagesFile = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
-TokenizerFile = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer'.")]
-CodesFile = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
-PairsFile = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
-BaseFile = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
+Images = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
+Tokenizer = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer'.")]
+Codes = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
+Pairs = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
+Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
 Weights = Annotated[Path, typer.Option(help="Weights of the feature extractor, made by 'features'.")]
-ResultsFolder = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
+Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
 
 
 @app.callback()
@@ -58,10 +53,19 @@ def options(
     device.make_deterministic(threads)
 
 
+def parse(module: str, schema: str, given: str) -> tuple[ModuleType, Settings]:
+    """Import the module of a stage, and none of other stages; check the settings given for it."""
+    stage = import_module(module)
+    inline = given.lstrip().startswith("{")
+    where = "--settings" if inline else given
+    text = given if inline else require(Path(given)).read_text()
+    return stage, validate(getattr(stage, schema), parse_yaml(text, where), where)
+
+
 def perform(
-    stage: str,
-    run: Callable[..., dict],
-    schema: type[Settings],
+    name: str,
+    module: str,
+    schema: str,
     given: str,
     *,
     out: Path,
@@ -69,90 +73,77 @@ def perform(
     arguments: dict | None = None,
 ) -> None:
     """Run a stage on checked settings and existing inputs, and write its provenance record."""
-    settings = parse(stage, schema, given)
-    recorder = Recorder(stage, settings, {name: [path] for name, path in inputs.items()}, arguments)
-    recorder.finish(out, run(settings, **inputs, **(arguments or {}), out=out))
-
-
-def parse(stage: str, schema: type[S], given: str) -> S:
-    """The settings of a stage from the command line."""
-    where = f"--settings of '{stage}'"
-    text = given if given.lstrip().startswith("{") else require(Path(given)).read_text()
-    return validate(schema, parse_yaml(text, where), where)
+    stage, settings = parse(module, schema, given)
+    recorder = Recorder(name, settings, {name: [path] for name, path in inputs.items()}, arguments)
+    recorder.finish(out, stage.run(settings, **inputs, **(arguments or {}), out=out))
 
 
 @app.command()
 def data(settings: Given, out: Out) -> None:
     """Read the images of a source and split them into training and held-out ones."""
-    perform("data", images.run, images.DataSettings, settings, out=out, inputs={})
+    perform("data", "cca.data.images", "DataSettings", settings, out=out, inputs={})
 
 
 @app.command()
-def features(settings: Given, images: ImagesFile, out: Out) -> None:
+def features(settings: Given, images: Images, out: Out) -> None:
     """Train the classifier whose features the metrics are computed on."""
-    schema = train_classifier.ClassifierSettings
-    perform("features", train_classifier.run, schema, settings, out=out, inputs={"images": images})
+    inputs = {"images": images}
+    perform("features", "cca.train_classifier", "ClassifierSettings", settings, out=out, inputs=inputs)
 
 
 @app.command()
-def tokenizer(settings: Given, images: ImagesFile, out: Out) -> None:
+def reference(settings: Given, images: Images, weights: Weights, out: Out) -> None:
+    """Make the reference batch: an ADM-style .npz with the statistics of all training images."""
+    inputs = {"images": images, "weights": weights}
+    perform("reference", "cca.evaluate.reference", "EvaluationSettings", settings, out=out, inputs=inputs)
+
+
+@app.command()
+def tokenizer(settings: Given, images: Images, out: Out) -> None:
     """Train an image tokenizer."""
-    schema = train_tokenizer.TokenizerSettings
-    perform("tokenizer", train_tokenizer.run, schema, settings, out=out, inputs={"images": images})
+    inputs = {"images": images}
+    perform("tokenizer", "cca.train_tokenizer", "TokenizerSettings", settings, out=out, inputs=inputs)
 
 
-@app.command("codes")
-def encode(settings: Given, images: ImagesFile, tokenizer: TokenizerFile, out: Out) -> None:
+@app.command()
+def codes(settings: Given, images: Images, tokenizer: Tokenizer, out: Out) -> None:
     """Encode augmented copies of the training images."""
     inputs = {"images": images, "tokenizer": tokenizer}
-    perform("codes", codes.run, codes.CodesSettings, settings, out=out, inputs=inputs)
+    perform("codes", "cca.data.codes", "CodesSettings", settings, out=out, inputs=inputs)
 
 
-@app.command("pretrain")
-def pretrain_(settings: Given, tokenizer: TokenizerFile, codes: CodesFile, out: Out) -> None:
+@app.command()
+def pretrain(settings: Given, tokenizer: Tokenizer, codes: Codes, out: Out) -> None:
     """Train a class-conditional model from scratch."""
     inputs = {"tokenizer": tokenizer, "codes": codes}
-    perform("pretrain", pretrain.run, pretrain.PretrainSettings, settings, out=out, inputs=inputs)
+    perform("pretrain", "cca.pretrain", "PretrainSettings", settings, out=out, inputs=inputs)
 
 
-@app.command("pairs")
-def pairs_(settings: Given, codes: CodesFile, seed: Seed, out: Out) -> None:
-    """Draw the pairs of an image's codes, its label and a negative label that finetuning visits."""
-    perform(
-        "pairs",
-        pairs.run,
-        pairs.PairsSettings,
-        settings,
-        out=out,
-        inputs={"codes": codes},
-        arguments={"seed": seed},
-    )
+@app.command()
+def pairs(settings: Given, codes: Codes, seed: Seed, out: Out) -> None:
+    """Draw the pairs that finetuning visits: an image's codes, its label, a negative label."""
+    arguments = {"seed": seed}
+    inputs = {"codes": codes}
+    perform("pairs", "cca.pairs", "PairsSettings", settings, out=out, inputs=inputs, arguments=arguments)
 
 
-@app.command("score")
-def score_(
-    settings: Given,
-    base: BaseFile,
-    tokenizer: TokenizerFile,
-    codes: CodesFile,
-    pairs: PairsFile,
-    seed: Seed,
-    out: Out,
+@app.command()
+def score(
+    settings: Given, base: Base, tokenizer: Tokenizer, codes: Codes, pairs: Pairs, seed: Seed, out: Out
 ) -> None:
     """Compute the frozen model's log-likelihoods of the pairs."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs}
-    perform(
-        "score", score.run, score.ScoreSettings, settings, out=out, inputs=inputs, arguments={"seed": seed}
-    )
+    arguments = {"seed": seed}
+    perform("score", "cca.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments)
 
 
-@app.command("finetune")
-def finetune_(
+@app.command()
+def finetune(
     settings: Given,
-    base: BaseFile,
-    tokenizer: TokenizerFile,
-    codes: CodesFile,
-    pairs: PairsFile,
+    base: Base,
+    tokenizer: Tokenizer,
+    codes: Codes,
+    pairs: Pairs,
     scores: Annotated[Path, typer.Option(help="Log-likelihoods, made by 'score'.")],
     seed: Seed,
     out: Out,
@@ -161,13 +152,7 @@ def finetune_(
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "scores": scores}
     arguments = {"seed": seed}
     perform(
-        "finetune",
-        finetune.run,
-        finetune.FinetuneSettings,
-        settings,
-        out=out,
-        inputs=inputs,
-        arguments=arguments,
+        "finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, arguments=arguments
     )
 
 
@@ -175,7 +160,7 @@ def finetune_(
 def sample(
     settings: Given,
     model: Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")],
-    tokenizer: TokenizerFile,
+    tokenizer: Tokenizer,
     seed: Seed,
     out: Out,
     shard: Annotated[int, typer.Option(min=0, help="Which shard to make.")] = 0,
@@ -185,21 +170,8 @@ def sample(
     inputs = {"model": model, "tokenizer": tokenizer}
     arguments = {"seed": seed, "shard": shard, "shards": shards}
     perform(
-        "sample",
-        sampling.run,
-        sampling.SamplingSettings,
-        settings,
-        out=out,
-        inputs=inputs,
-        arguments=arguments,
+        "sample", "cca.sampling", "SamplingSettings", settings, out=out, inputs=inputs, arguments=arguments
     )
-
-
-@app.command("reference")
-def reference_(settings: Given, images: ImagesFile, weights: Weights, out: Out) -> None:
-    """Make the reference batch: an ADM-style .npz with the statistics of all training images."""
-    inputs = {"images": images, "weights": weights}
-    perform("reference", reference.run, evaluator.EvaluationSettings, settings, out=out, inputs=inputs)
 
 
 @app.command()
@@ -211,35 +183,32 @@ def evaluate(
     out: Out,
 ) -> None:
     """Compute FID, sFID, Inception Score, precision and recall of samples."""
-    parsed = parse("evaluate", evaluator.EvaluationSettings, settings)
+    stage, parsed = parse("cca.evaluate.evaluator", "EvaluationSettings", settings)
     shards = sorted(samples.glob("shard_*.npz")) if samples.is_dir() else [samples]
-    recorder = Recorder(
-        "evaluate", parsed, {"reference": [reference], "samples": shards, "weights": [weights]}
-    )
-    measured = evaluator.run(parsed, reference=reference, samples=samples, weights=weights, out=out)
-    recorder.finish(out, measured)
+    inputs = {"reference": [reference], "samples": shards, "weights": [weights]}
+    recorder = Recorder("evaluate", parsed, inputs)
+    recorder.finish(out, stage.run(parsed, reference=reference, samples=samples, weights=weights, out=out))
 
 
-@report.command("table")
+@report.command()
 def table(
     settings: Given,
-    results: ResultsFolder,
+    results: Results,
     reported: Annotated[Path, typer.Option(help="CSV of the numbers that papers report.")],
     out: Out,
 ) -> None:
     """Make a table: .csv, .md and .tex."""
-    parsed = parse("report table", tables.TableSettings, settings)
-    inputs = {"reported": [reported], "metrics": parsed.files(results)}
-    recorder = Recorder("report table", parsed, inputs)
-    recorder.finish(out, tables.run(parsed, results=results, reported=reported, out=out))
+    stage, parsed = parse("cca.report.tables", "TableSettings", settings)
+    recorder = Recorder("report table", parsed, {"reported": [reported], "metrics": parsed.files(results)})
+    recorder.finish(out, stage.run(parsed, results=results, reported=reported, out=out))
 
 
-@report.command("figure")
-def figure(settings: Given, results: ResultsFolder, out: Out) -> None:
+@report.command()
+def figure(settings: Given, results: Results, out: Out) -> None:
     """Draw a figure: .pdf, .png, and the .csv of its points."""
-    parsed = parse("report figure", figures.FigureSettings, settings)
+    stage, parsed = parse("cca.report.figures", "FigureSettings", settings)
     recorder = Recorder("report figure", parsed, {"metrics": parsed.files(results)})
-    recorder.finish(out, figures.run(parsed, results=results, out=out))
+    recorder.finish(out, stage.run(parsed, results=results, out=out))
 
 
 @app.command()
@@ -248,6 +217,8 @@ def config(
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),
 ) -> None:
     """Check a tier file and print it with all defaults filled in."""
+    from cca.config import load_tier  # imports every stage
+
     typer.echo(yaml.safe_dump(load_tier(tier, folder).model_dump(mode="json"), sort_keys=False), nl=False)
 
 

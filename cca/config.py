@@ -2,17 +2,17 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import plugins
 from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
 from cca.errors import CCAError
-from cca.evaluate.evaluator import EvaluationSettings
+from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
+from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning
 from cca.pairs import PairsSettings
 from cca.pretrain import PretrainSettings
@@ -115,27 +115,6 @@ class Tier(Settings):
         """Settings of stage ``sample`` at one guidance scale."""
         settings = self.models[model].sampling
         return settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"scale": scale})})
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without pickled objects and without keys that are given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML (or JSON), or raise a one-line `CCAError` that starts with ``where``."""
-    try:
-        return yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise CCAError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from cca.errors import CCAError
 
@@ -84,3 +85,24 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
         raise CCAError(
             f"{path}: damaged or not an .npz file ({reason}); delete it and make it again"
         ) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without pickled objects and without keys that are given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML (or JSON), or raise a one-line `CCAError` that starts with ``where``."""
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise CCAError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None

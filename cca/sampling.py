@@ -34,7 +34,7 @@ class PostProcessing(Settings):
 class SamplingSettings(Settings):
     """How many images of which classes, decoded how."""
 
-    guidance: Guidance
+    guidance: Guidance = Guidance()
     num_samples: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="images decoded together; a shard holds whole batches")
     labels: Literal["balanced", "random"] = "balanced"

@@ -47,7 +47,9 @@ def one_thread() -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Untrained networks whose weights are large enough to make everything depend on everything."""
     folder = tmp_path_factory.mktemp("world")
-    made = World(*(folder / name for name in ("images.npz", "vq.safetensors", "codes.npz", "model.safetensors")))
+    made = World(
+        *(folder / name for name in ("images.npz", "vq.safetensors", "codes.npz", "model.safetensors"))
+    )
     pixels = generator("world").integers(256, size=(50, 8, 8, 1), dtype=np.uint8)
     labels = np.arange(50) % 3
     write_npz(

@@ -80,7 +80,7 @@ def test_unexpected_errors_show_a_traceback_only_with_debug(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(cli.images, "run", broken)
+    monkeypatch.setattr("cca.data.images.run", broken)
     arguments = ("data", "--settings", json.dumps(MNIST), "--out", tmp_path / "x.npz")
     assert "unexpected ZeroDivisionError: oh" in fails(*arguments)
     with pytest.raises(ZeroDivisionError):

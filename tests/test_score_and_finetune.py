@@ -43,7 +43,7 @@ def test_scores_are_the_base_models_log_likelihoods_of_each_pair(files: dict[str
             with torch.no_grad():
                 expected = model.log_prob(tokens, torch.tensor([labels[index]])).item()
             assert scores[index] == pytest.approx(expected, rel=1e-5)
-    assert (positive[items.positive_pair] == pytest.approx(negative[items.positive_pair], rel=1e-5))
+    assert positive[items.positive_pair] == pytest.approx(negative[items.positive_pair], rel=1e-5)
     assert not np.allclose(positive[~items.positive_pair], negative[~items.positive_pair])
 
 
@@ -61,7 +61,9 @@ def test_cca_separates_positives_from_negatives(files: dict[str, Path], tmp_path
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
-def test_what_is_left_of_the_pairs_after_whole_batches_is_dropped(files: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_left_of_the_pairs_after_whole_batches_is_dropped(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
     rows = run(files, tmp_path / "model.safetensors", {"name": "dpo"}, batch_size=30)
     assert len(rows) == 2
 
@@ -76,7 +78,11 @@ def test_the_same_seed_gives_the_same_weights(files: dict[str, Path], tmp_path: 
 def test_contrast_counts_true_negatives_only() -> None:
     g = torch.tensor([[1.0, 2.0, 100.0], [3.0, 0.0, 100.0]])
     means = finetune.contrast(g, torch.tensor([False, False, True]))
-    assert {name: value.item() for name, value in means.items()} == {"g_pos": 1.5, "g_neg": 1.5, "accuracy": 0.5}
+    assert {name: value.item() for name, value in means.items()} == {
+        "g_pos": 1.5,
+        "g_neg": 1.5,
+        "accuracy": 0.5,
+    }
 
 
 def test_scores_of_other_pairs_are_refused(files: dict[str, Path], tmp_path: Path) -> None:

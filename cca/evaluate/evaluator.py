@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 
 import cca
 from cca.device import pick
@@ -19,24 +18,12 @@ from cca.evaluate.extractors import Extractor, Loaded
 from cca.evaluate.fid import frechet_distance
 from cca.evaluate.inception_score import inception_score
 from cca.evaluate.precision_recall import precision_recall
+from cca.evaluate.protocol import EvaluationSettings
 from cca.evaluate.samples import Features, Side, read_side, write_features
 from cca.evaluate.statistics import Statistics
 from cca.files import write_json
-from cca.settings import Settings
 
 METRICS = ("fid", "sfid", "inception_score", "precision", "recall")
-
-
-class EvaluationSettings(Settings):
-    """The protocol; the defaults are the ADM suite's, but for its distances in float16."""
-
-    extractor: str = Field(default=extractors.INCEPTION, description="a name registered with torch-fidelity")
-    batch_size: int = Field(default=64, ge=1, description="images extracted together")
-    k: int = Field(default=3, ge=1, description="neighbours of precision and recall")
-    adm_float16: bool = Field(default=False, description="distances in float16, as the ADM suite")
-    is_split_size: int = Field(default=5000, ge=1, description="samples of a split of the Inception Score")
-    reference_images: int = Field(default=10000, ge=2, description="kept in a reference file that is made")
-    reference_seed: int = Field(default=0, ge=0, description="which ones")
 
 
 class LazyExtractor:

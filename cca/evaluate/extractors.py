@@ -21,13 +21,11 @@ from cca.errors import CCAError
 from cca.evaluate.classifier import ClassifierOutput, load_classifier, to_input
 from cca.evaluate.images import ArrayImages, Images
 from cca.evaluate.inception import InceptionWithSpatial, published_weights
+from cca.evaluate.protocol import CLASSIFIER, INCEPTION
 from cca.evaluate.samples import Features
 from cca.files import require, sha256
 
 T = TypeVar("T")
-
-CLASSIFIER = "cca-classifier"
-INCEPTION = "cca-inception"
 
 
 class ClassifierExtractor(FeatureExtractorBase):
@@ -180,7 +178,7 @@ def stream(images: Images, extractor: Loaded, batch_size: int) -> Iterator[tuple
     """A batch of images and its features after another; the next is read while the network works."""
     count, height, width, _ = images.shape
     quiet = None if count * height * width > 5e7 else True
-    with tqdm(total=count, desc="features", unit="image", disable=quiet, mininterval=1.0) as bar:
+    with tqdm(total=count, desc="features", unit="image", disable=quiet) as bar:
         for batch in prefetched(images.batches(batch_size)):
             inputs = to_input(batch)
             if extractor.device.type == "cuda":

@@ -61,7 +61,7 @@ def precision_recall(
     work = len(samples) * (len(samples) / 2 + len(reference)) + len(reference) ** 2 / 2
     quiet = True if work * reference.shape[1] < BAR_FROM else None
     total = sum(len(side) * (len(side) + 1) // 2 for side in blocks) + len(blocks[0]) * len(blocks[1])
-    with tqdm(total=total, desc="precision, recall", unit="block", disable=quiet, mininterval=1.0) as bar:
+    with tqdm(total=total, desc="precision, recall", unit="block", disable=quiet) as bar:
         reference_radii, sample_radii = (squared_radii(side, k, distances, device, bar) for side in blocks)
         reached_samples = [torch.zeros(len(block), dtype=torch.bool) for block in blocks[1]]
         reached_references = [torch.zeros(len(block), dtype=torch.bool) for block in blocks[0]]

@@ -9,10 +9,10 @@ from cca.data.images import load
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate.archives import Archive
-from cca.evaluate.evaluator import EvaluationSettings
 from cca.evaluate.extractors import Extractor, stream
 from cca.evaluate.extractors import load as load_extractor
 from cca.evaluate.images import ArrayImages, Images
+from cca.evaluate.protocol import EvaluationSettings
 from cca.evaluate.samples import read_side
 from cca.evaluate.statistics import Accumulator
 from cca.files import write_npz

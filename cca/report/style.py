@@ -1,6 +1,6 @@
 """One look for all figures: a colour and a marker for each method, type readable at column width."""
 
-import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLUMN_WIDTH = 5.5  # inches, the text width of the paper
@@ -29,12 +29,8 @@ RC = {
 }
 
 
-def new_figure(panels: int, height: float = 2.8) -> tuple[Figure, list]:
+def new_figure(panels: int, height: float = 2.8) -> tuple[Figure, list[Axes]]:
     """A figure of ``panels`` side by side at column width, and its axes."""
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    with matplotlib.rc_context(RC):
-        width = COLUMN_WIDTH if panels > 1 else 0.72 * COLUMN_WIDTH
-        figure, axes = plt.subplots(1, panels, figsize=(width, height), squeeze=False, layout="constrained")
-    return figure, list(axes[0])
+    width = COLUMN_WIDTH if panels > 1 else 0.72 * COLUMN_WIDTH
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])

@@ -25,7 +25,7 @@ rule reference:
         f"{RESULTS}/reference/reference.npz",
     params:
         settings=settings(tier.evaluation),
-        code=digest("cca.evaluate.evaluator"),
+        code=digest("cca.evaluate.reference"),
     log:
         f"{RESULTS}/logs/reference.log",
     threads: 1

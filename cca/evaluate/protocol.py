@@ -1,0 +1,20 @@
+"""The settings of an evaluation, apart from the code that carries it out (which loads torch-fidelity)."""
+
+from pydantic import Field
+
+from cca.settings import Settings
+
+CLASSIFIER = "cca-classifier"
+INCEPTION = "cca-inception"
+
+
+class EvaluationSettings(Settings):
+    """The protocol; the defaults are the ADM suite's, but for its distances in float16."""
+
+    extractor: str = Field(default=INCEPTION, description="a name registered with torch-fidelity")
+    batch_size: int = Field(default=64, ge=1, description="images extracted together")
+    k: int = Field(default=3, ge=1, description="neighbours of precision and recall")
+    adm_float16: bool = Field(default=False, description="distances in float16, as the ADM suite")
+    is_split_size: int = Field(default=5000, ge=1, description="samples of a split of the Inception Score")
+    reference_images: int = Field(default=10000, ge=2, description="kept in a reference file that is made")
+    reference_seed: int = Field(default=0, ge=0, description="which ones")
