@@ -20,7 +20,7 @@ from cca.report.figures import Figure
 from cca.report.tables import Table
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
-from cca.settings import Settings, validate
+from cca.settings import Settings, as_value_error, validate
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
 
@@ -94,7 +94,8 @@ class Tier(Settings):
                 )
         for name in self.finetunes:
             for model in self.models:
-                self.finetune(model, name)
+                with as_value_error():
+                    self.finetune(model, name)
         return self
 
     def experiments(self) -> list[Experiment]:

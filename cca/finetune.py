@@ -14,15 +14,13 @@ from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.rng import seed_torch
-from cca.settings import Settings
+from cca.settings import Settings, as_value_error
 from cca.training import Optimisation, optimise
 
 
 def _checked(spec: dict) -> dict:
-    try:
+    with as_value_error():
         objectives.bind(spec)
-    except CCAError as error:
-        raise ValueError(str(error)) from None
     return spec
 
 

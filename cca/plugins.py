@@ -5,7 +5,7 @@ import pkgutil
 from types import ModuleType
 
 from cca.errors import CCAError
-from cca.settings import Settings, validate
+from cca.settings import Settings, as_value_error, validate
 
 
 def names(package: str) -> list[str]:
@@ -39,7 +39,5 @@ def configure(package: str, name: str, schema: str, values: object) -> Settings:
 
 def configure_all(package: str, schema: str, section: dict[str, object]) -> dict[str, Settings]:
     """`configure` every entry of a section whose keys name plug-ins; for use as a validator."""
-    try:
+    with as_value_error():
         return {name: configure(package, name, schema, values) for name, values in section.items()}
-    except CCAError as error:
-        raise ValueError(str(error)) from None

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cca import checkpoints, models
+from cca import checkpoints, models, plugins
 from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.rng import generator, seed_torch
-from cca.settings import Settings
+from cca.settings import Settings, as_value_error
 from cca.training import Optimisation, optimise, shuffled_batches
 
 
@@ -24,6 +24,12 @@ class PretrainSettings(Settings):
     label_dropout: float = Field(default=0.1, ge=0, le=1, description="share of labels made unconditional")
     optimisation: Optimisation
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _architecture_is_the_familys(self) -> "PretrainSettings":
+        with as_value_error():
+            plugins.configure("cca.models", self.family, "Architecture", self.architecture)
+        return self
 
 
 def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) -> dict:

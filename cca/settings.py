@@ -1,5 +1,7 @@
 """Base class of every section of a tier file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,7 +41,17 @@ def describe(error: ValidationError, schema: type[Settings]) -> str:
     if first["type"] == "missing":
         return f"key '{key}' is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"key '{key}': {message}, got {first['input']!r}{more}"
+    given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float | None) else ""
+    return f"key '{key}': {message}{given}{more}" if first["loc"] else f"{message}{more}"
+
+
+@contextmanager
+def as_value_error() -> Iterator[None]:
+    """Turn a `CCAError` into the `ValueError` that pydantic wants of a validator."""
+    try:
+        yield
+    except CCAError as error:
+        raise ValueError(str(error)) from None
 
 
 def _fields_at(schema: type[Settings], path: tuple[int | str, ...]) -> list[str]:
