@@ -1,0 +1,132 @@
+"""Tables and figures from made-up metrics."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+from cca import checkpoints
+from cca.errors import CCAError
+from cca.experiments import Experiment
+from cca.files import read_json, write_json
+from cca.report import figures, tables
+
+REPORTED = Path(__file__).parents[2] / "workflow/resources/reported"
+CONTEXT = {"benchmark": "made-up", "titles": {"m": "Model-M"}}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Metrics of a base model at s = 0, 1, 2 and of two finetunes, three seeds each; all numbers differ."""
+    rng = np.random.default_rng(0)
+    runs = [("base", 0.0), ("base", 1.0), ("base", 2.0), ("cca_lambda=1", 0.0), ("cca_lambda=3", 0.0)]
+    for finetune, scale in runs:
+        for seed in range(3):
+            values = dict(
+                zip(["fid", "sfid", "inception_score", "precision", "recall"], rng.random(5), strict=True)
+            )
+            path = tmp_path / Experiment("m", finetune, seed, scale).metrics
+            write_json(path, values | {"num_samples": 123})
+    checkpoints.save(tmp_path / "m/base/model.safetensors", nn.Linear(1, 1), {"parameters": 77})
+    return tmp_path
+
+
+def table(results: Path, name: str, content: dict) -> pd.DataFrame:
+    out = results / f"{name}.csv"
+    settings = tables.TableSettings(name=name, content=content, **CONTEXT)
+    tables.run(settings, results=results, reported=REPORTED / f"{name}.csv", out=out)
+    frame = pd.read_csv(out)
+    assert frame["source"].tolist() == sorted(frame["source"], reverse=True)  # reported first
+    return frame[frame["source"] == "measured"].reset_index(drop=True)
+
+
+def metric(results: Path, finetune: str, seed: int, scale: float, name: str) -> float:
+    return read_json(results / Experiment("m", finetune, seed, scale).metrics)[name]
+
+
+def test_table2_rows(results: Path) -> None:
+    content = {
+        "seeds": [1],
+        "measured": [{"model": "m", "cfg_scale": 2}, {"model": "m", "finetune": "cca_lambda=1"}],
+    }
+    rows = table(results, "table2", content)
+    assert rows["model"].tolist() == ["Model-M", "Model-M +cca_lambda=1"]
+    assert rows["benchmark"].unique().tolist() == ["made-up"]
+    assert rows["parameters"].tolist() == [77, 77]
+    assert rows["fid"][0] == pytest.approx(metric(results, "base", 1, 0, "fid"), rel=1e-5)
+    assert rows["cfg_fid"][0] == pytest.approx(metric(results, "base", 1, 2, "fid"), rel=1e-5)
+    assert rows["cfg_inception_score"][0] == pytest.approx(
+        metric(results, "base", 1, 2, "inception_score"), rel=1e-5
+    )
+    assert rows["recall"][1] == pytest.approx(metric(results, "cca_lambda=1", 1, 0, "recall"), rel=1e-5)
+    assert np.isnan(rows["cfg_fid"][1])
+
+
+def test_table3_mean_and_deviation_over_seeds(results: Path) -> None:
+    rows = table(
+        results, "table3", {"seeds": [0, 1, 2], "measured": [{"model": "m", "finetune": "cca_lambda=3"}]}
+    )
+    values = [metric(results, "cca_lambda=3", seed, 0, "sfid") for seed in range(3)]
+    assert rows["sfid"][0] == pytest.approx(sum(values) / 3, rel=1e-5)
+    assert rows["sfid_std"][0] == pytest.approx(np.std(values, ddof=1), rel=1e-5)
+    assert rows["seeds"][0] == 3 and rows["num_samples"][0] == 123
+
+
+def test_markdown_and_latex_hold_the_same_rows(results: Path) -> None:
+    table(results, "table3", {"seeds": [0], "measured": [{"model": "m"}]})
+    markdown = (results / "table3.md").read_text().splitlines()
+    latex = (results / "table3.tex").read_text()
+    assert len(markdown) == 2 + 8 + 1
+    assert "Model-M" in markdown[-1] and "Model-M" in latex
+    assert "LlamaGen-L +CCA" in latex and "3.43" in latex
+
+
+@pytest.mark.parametrize("name", ["table2", "table3"])
+def test_reported_numbers_have_a_source_each(name: str) -> None:
+    frame = pd.read_csv(REPORTED / f"{name}.csv")
+    assert (frame["source"] == "reported").all() and (frame["benchmark"] == "imagenet-256").all()
+    assert frame["origin"].str.match(r".+ (19|20)\d\d").all()
+
+
+def test_a_missing_or_incomplete_metrics_file_is_one_line(results: Path) -> None:
+    path = results / Experiment("m", "base", 0, 0).metrics
+    write_json(path, {"fid": 1.0})
+    with pytest.raises(CCAError, match=r"metrics.json: 'inception_score' is missing"):
+        table(results, "table3", {"seeds": [0], "measured": [{"model": "m"}]})
+    path.unlink()
+    with pytest.raises(CCAError, match=r"metrics.json: no such file"):
+        table(results, "table3", {"seeds": [0], "measured": [{"model": "m"}]})
+
+
+PANELS = [{"model": "m", "cca": ["cca_lambda=1", "cca_lambda=3"], "cfg": [0, 1, 2]}]
+
+
+def test_fig4_draws_the_points_of_its_csv_and_these_are_the_metrics(results: Path) -> None:
+    content = {"seeds": [2], "panels": PANELS}
+    settings = figures.FigureSettings(name="fig4_lambda_sweep", content=content, **CONTEXT)
+    figures.run(settings, results=results, out=results / "fig4.pdf")
+    points = pd.read_csv(results / "fig4.csv")
+    assert len(points) == 5
+    for point in points.itertuples():
+        for name in ("fid", "inception_score"):
+            expected = metric(results, point.finetune, 2, point.s, name)
+            assert getattr(point, name) == pytest.approx(expected, rel=1e-5)
+    (axis,) = settings.figure.draw(points).axes
+    drawn = {line.get_label(): line.get_xydata() for line in axis.get_lines()}
+    cfg = points[points["method"] == "cfg"]
+    assert drawn["CFG"] == pytest.approx(cfg[["inception_score", "fid"]].to_numpy())
+    assert drawn["no guidance"] == pytest.approx(cfg[cfg["s"] == 0][["inception_score", "fid"]].to_numpy())
+    assert (results / "fig4.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "fig4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_is_the_same_bytes_each_time(results: Path) -> None:
+    settings = figures.FigureSettings(
+        name="fig4_lambda_sweep", content={"seeds": [0], "panels": PANELS}, **CONTEXT
+    )
+    for name in ("a", "b"):
+        figures.run(settings, results=results, out=results / f"{name}.pdf")
+    assert (results / "a.pdf").read_bytes() == (results / "b.pdf").read_bytes()
+    assert (results / "a.csv").read_bytes() == (results / "b.csv").read_bytes()
