@@ -1,0 +1,286 @@
+"""VAR: a transformer that draws an image's codes scale by scale, all codes of a scale at once.
+
+Names and shapes of the weights are those of FoundationVision/VAR (78b9539), ``models/var.py`` and
+``basic_var.py``, so that its checkpoints load strictly: hence three persistent buffers,
+``lvl_1L``, ``attn_bias_for_masking`` and each block's ``attn.zero_k_bias``, which hold nothing that
+the sizes do not say. VAR-d16 is depth 16, dim 1024, 16 heads. The AdaLN layer that all blocks share in
+the 512 x 512 model is not here. Shapes below: B images, K scales, L codes of all scales, n of
+one or of all, V codes in the vocabulary, C = dim, H heads of D numbers.
+"""
+
+import math
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cca.decoding import choose_tokens
+from cca.errors import CCAError
+from cca.guidance import Guidance, guide
+from cca.models import ARModel
+from cca.models._common import Cache, check_integers, check_shape
+from cca.settings import Settings
+from cca.tokenizers import Tokenizer, multiscale
+
+LARGEST_SCALE = math.log(100)
+"""Queries of unit length are multiplied by at most the exponential of this."""
+
+
+class Architecture(Settings):
+    """Sizes of the transformer."""
+
+    depth: int = Field(ge=1)
+    dim: int = Field(ge=2)
+    heads: int = Field(ge=1)
+    mlp_ratio: float = Field(default=4.0, gt=0, description="feed-forward width over dim")
+    drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="stochastic depth of the last block, rising linearly from 0; VAR's is 0.1 depth / 24",
+    )
+    l2_norm_attention: bool = Field(
+        default=True, description="queries and keys of unit length, with a learned scale per head"
+    )
+    norm_eps: float = Field(default=1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _sizes_divide(self) -> "Architecture":
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}")
+        return self
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Euclidean norms (..., 1) of x (..., D), in float32 or better, at least 1e-12, as in `F.normalize`."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype).clamp_min(1e-12)
+
+
+class Attention(nn.Module):
+    """Self-attention, over a whole sequence with a mask, or over the cached past and the new tokens."""
+
+    def __init__(self, a: Architecture):
+        super().__init__()
+        self.heads, self.l2_norm = a.heads, a.l2_norm_attention
+        self.factor = 1.0 if self.l2_norm else 0.25 / math.sqrt(a.dim // a.heads)
+        if self.l2_norm:
+            self.scale_mul_1H11 = nn.Parameter(torch.full((1, a.heads, 1, 1), math.log(4)))
+        self.mat_qkv = nn.Linear(a.dim, 3 * a.dim, bias=False)
+        self.q_bias, self.v_bias = nn.Parameter(torch.zeros(a.dim)), nn.Parameter(torch.zeros(a.dim))
+        self.register_buffer("zero_k_bias", torch.zeros(a.dim))
+        self.proj = nn.Linear(a.dim, a.dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        """x (B, n, C) to the same; ``mask`` is added to the attention's logits."""
+        bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
+        qkv = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1))
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # (B, H, n, D) each
+        if self.l2_norm:
+            scale = self.scale_mul_1H11.clamp(max=LARGEST_SCALE).exp()
+            queries = (queries * (scale / lengths(queries))).type_as(values)
+            keys = (keys * lengths(keys).reciprocal()).type_as(values)
+        if cache is not None:
+            keys, values = cache.append(keys, values)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=self.factor)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Normalise x (B, n, C) over its last dimension, then ``(1 + scale) x + shift``, each (B, 1, C)."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each shifted, scaled and gated by numbers made from the class (AdaLN)."""
+
+    def __init__(self, a: Architecture, drop_path: float):
+        super().__init__()
+        self.eps, self.drop_path = a.norm_eps, drop_path
+        self.attn = Attention(a)
+        hidden = round(a.dim * a.mlp_ratio)
+        layers = {"fc1": nn.Linear(a.dim, hidden), "act": nn.GELU("tanh"), "fc2": nn.Linear(hidden, a.dim)}
+        self.ffn = nn.Sequential(OrderedDict(layers))
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(a.dim, 6 * a.dim))
+
+    def modulations(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """Gates, scales and shifts of attention and feed-forward from the class (B, C): six of (B, 1, C)."""
+        return self.ada_lin(condition).type_as(condition).unflatten(-1, (6, 1, -1)).unbind(1)
+
+    def forward(
+        self, x: Tensor, modulations: tuple[Tensor, ...], mask: Tensor | None, cache: Cache | None = None
+    ) -> Tensor:
+        """x (B, n, C) to the same."""
+        gate1, gate2, scale1, scale2, shift1, shift2 = modulations
+        attended = self.attn(modulate(x, scale1, shift1, self.eps), mask, cache)
+        x = torch.addcmul(x, self._drop(gate1), attended)
+        return torch.addcmul(x, self._drop(gate2), self.ffn(modulate(x, scale2, shift2, self.eps)))
+
+    def _drop(self, gate: Tensor) -> Tensor:
+        """In training, 0 for the images that skip this branch, and 1 / (1 - drop_path) times for others."""
+        if not (self.training and self.drop_path):
+            return gate
+        keep = 1 - self.drop_path
+        return gate * (gate.new_empty(len(gate), 1, 1).bernoulli_(keep) / keep)
+
+
+class HeadNorm(nn.Module):
+    """Normalisation before the output layer, scaled and shifted by the class."""
+
+    def __init__(self, a: Architecture):
+        super().__init__()
+        self.eps = a.norm_eps
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(a.dim, 2 * a.dim))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (B, n, C) to the same, for the classes (B, C)."""
+        scale, shift = self.ada_lin(condition).type_as(condition).unflatten(-1, (2, 1, -1)).unbind(1)
+        return modulate(x, scale, shift, self.eps)
+
+
+class Model(ARModel):
+    """VAR's class-conditional transformer.
+
+    Stochastic depth follows ``train()`` and ``eval()``; nothing else does. Labels are never dropped here:
+    training passes the unconditional label itself. The tokenizer's quantiser makes the inputs; it
+    is no part of the model, which neither trains nor saves it, but follows it to another device or type.
+    """
+
+    def __init__(self, architecture: Architecture, tokenizer: Tokenizer, num_classes: int):
+        """Untrained weights, drawn as ``build_vae_var`` of the official code draws them.
+
+        Raises:
+            CCAError: the tokenizer has no scales.
+        """
+        super().__init__()
+        if not isinstance(tokenizer, multiscale.Model):
+            kind = type(tokenizer).__module__.rpartition(".")[2]
+            raise CCAError(f"var needs a tokenizer of kind 'multiscale', not '{kind}'")
+        a = self.architecture = architecture
+        self.num_classes, self.num_tokens = num_classes, tokenizer.num_tokens
+        self.vocab_size = tokenizer.vocab_size
+        self._quantizer = (tokenizer.quantize,)  # in a tuple, so that it is no submodule
+        self.spans = self.quantizer.spans
+        first, sizes = self.spans[0].stop, [span.stop - span.start for span in self.spans]
+        self.word_embed = nn.Linear(tokenizer.architecture.z_channels, a.dim)
+        self.class_emb = nn.Embedding(num_classes + 1, a.dim)
+        self.pos_start = nn.Parameter(torch.empty(1, first, a.dim))
+        self.pos_1LC = nn.Parameter(torch.empty(1, self.num_tokens, a.dim))
+        self.lvl_embed = nn.Embedding(len(sizes), a.dim)
+        rates = [a.drop_path * index / max(a.depth - 1, 1) for index in range(a.depth)]
+        self.blocks = nn.ModuleList(Block(a, rate) for rate in rates)
+        self.head_nm = HeadNorm(a)
+        self.head = nn.Linear(a.dim, self.vocab_size)
+        level = torch.cat([torch.full((size,), scale) for scale, size in enumerate(sizes)])
+        hidden = torch.zeros(self.num_tokens, self.num_tokens).masked_fill(level[:, None] < level, -torch.inf)
+        self.register_buffer("lvl_1L", level[None])
+        self.register_buffer("attn_bias_for_masking", hidden[None, None])
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Official initial weights; blocks begin as almost the identity, the output layer as almost zero."""
+        dim, depth = self.architecture.dim, len(self.blocks)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=(3 * dim) ** -0.5)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        for position in (self.pos_start, self.pos_1LC):
+            nn.init.trunc_normal_(position, std=(3 * dim) ** -0.5)
+        self.head.weight *= 0.02
+        self.head_nm.ada_lin[1].weight *= 0.5
+        for block in self.blocks:
+            block.attn.proj.weight /= math.sqrt(2 * depth)
+            block.ffn.fc2.weight /= math.sqrt(2 * depth)
+            block.ada_lin[1].weight[: 2 * dim] *= 1e-5  # the gates
+            block.ada_lin[1].weight[2 * dim :] *= 0.5
+
+    @property
+    def quantizer(self) -> multiscale.Quantizer:
+        """The tokenizer's, which turns codes into the inputs of the next scale."""
+        return self._quantizer[0]
+
+    def _apply(self, fn, recurse=True):  # what to(), cuda(), double() call
+        self.quantizer._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    @property
+    def num_steps(self) -> int:
+        """One step a scale."""
+        return len(self.spans)
+
+    def token_log_probs(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """log p(code | coarser scales, label) of every code: (B, L) float32, from codes (B, L), labels (B,).
+
+        Raises:
+            CCAError: codes or labels of a wrong shape or out of range.
+        """
+        check_integers(codes, "codes", (len(labels), self.num_tokens), self.vocab_size)
+        check_integers(labels, "labels", (len(codes),), self.num_classes + 1)
+        condition = self.class_emb(labels)
+        inputs = [self._start(condition), self._embed(self.quantizer.teacher_inputs(codes))]
+        modulations = [block.modulations(condition) for block in self.blocks]
+        x = torch.cat(inputs, dim=1) + self._positions()
+        logits = self._logits(x, condition, modulations, self.attn_bias_for_masking)
+        return -F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
+
+    def sample(self, labels: Tensor, guidance: Guidance, uniforms: Tensor) -> Tensor:
+        """Draw codes (B, L) int64 for labels (B,) from ``uniforms`` (B, L) in [0, 1).
+
+        With guidance, the batch of every step is [conditional half; unconditional half]. Without (the
+        scales of all steps are 0) it is the conditional half alone.
+
+        Raises:
+            CCAError: labels or uniforms of a wrong shape or range; the model's last logits are not finite.
+        """
+        check_integers(labels, "labels", (len(uniforms),), self.num_classes + 1)
+        check_shape(uniforms, "uniforms", (len(labels), self.num_tokens))
+        scales = guidance.scales(self.num_steps)
+        halves = 2 if any(scales) else 1
+        codes = labels.new_empty(uniforms.shape, dtype=torch.int64)
+        with torch.inference_mode():
+            unconditional = torch.full_like(labels, self.num_classes)
+            condition = self.class_emb(torch.cat([labels, unconditional][:halves]))
+            modulations = [block.modulations(condition) for block in self.blocks]
+            caches = [Cache(self.num_tokens) for _ in self.blocks]
+            positions, inputs, total = self._positions(), self._start(condition), 0
+            for step, (span, scale) in enumerate(zip(self.spans, scales, strict=True)):
+                logits = self._logits(inputs + positions[:, span], condition, modulations, None, caches)
+                if halves == 2:
+                    logits = guide(*logits.chunk(2), scale)
+                codes[:, span] = choose_tokens(logits, uniforms[:, span], guidance)
+                if span.stop < self.num_tokens:
+                    total = total + self.quantizer.spread(codes[:, span], step)
+                    inputs = self._embed(self.quantizer.pool(total, step + 1)).repeat(halves, 1, 1)
+            if not logits.isfinite().all():
+                raise CCAError("var: sampling met logits that are not finite; are the weights damaged?")
+        return codes
+
+    def _start(self, condition: Tensor) -> Tensor:
+        """Inputs of the first scale (B, n, C), from the class (B, C)."""
+        return condition.unsqueeze(1) + self.pos_start
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        """The quantiser's inputs (B, n, Z) of a finer scale as (B, n, C), in float32 under autocast too."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self.word_embed(inputs)
+
+    def _positions(self) -> Tensor:
+        """What tells positions and scales apart: (1, L, C)."""
+        return self.lvl_embed(self.lvl_1L) + self.pos_1LC
+
+    def _logits(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        modulations: list[tuple[Tensor, ...]],
+        mask: Tensor | None,
+        caches: list[Cache] | None = None,
+    ) -> Tensor:
+        """Logits (B, n, V) float32 of embedded inputs (B, n, C) of all scales, or of one with caches."""
+        for index, block in enumerate(self.blocks):
+            x = block(x, modulations[index], mask, caches[index] if caches else None)
+        return self.head(self.head_nm(x, condition)).float()
