@@ -16,7 +16,7 @@ from cca.data.images import load, to_tensor
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.rng import generator, seed_torch
-from cca.settings import Settings
+from cca.settings import Settings, as_value_error
 from cca.tokenizers import Tokenizer
 from cca.training import Optimisation, optimise, shuffled_batches
 
@@ -68,10 +68,8 @@ class TokenizerSettings(Settings):
 
     @model_validator(mode="after")
     def _sizes_are_possible(self) -> "TokenizerSettings":
-        try:
+        with as_value_error():
             plugins.configure("cca.tokenizers", self.kind, "Architecture", self.architecture)
-        except CCAError as error:
-            raise ValueError(str(error)) from None
         return self
 
 
