@@ -1,25 +1,8 @@
-"""What families of models share: checked inputs, and keys and values kept while decoding."""
+"""What families of models share: checks of their inputs."""
 
 from torch import Tensor
 
 from cca.errors import CCAError
-
-
-class Cache:
-    """Keys and values of one layer's tokens so far, in memory taken once, at the first tokens."""
-
-    def __init__(self, length: int):
-        self.length, self.filled = length, 0
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values (B, H, n, D) of n tokens; all so far: views (B, H, filled, D)."""
-        B, H, n, D = keys.shape
-        if self.filled == 0:  # here, because only now the dtype is known: it depends on autocast
-            self.keys, self.values = keys.new_empty(2, B, H, self.length, D)
-        self.keys[:, :, self.filled : self.filled + n] = keys
-        self.values[:, :, self.filled : self.filled + n] = values
-        self.filled += n
-        return self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
 
 
 def check_integers(values: Tensor, what: str, shape: tuple[int, ...], limit: int) -> None:

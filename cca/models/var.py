@@ -20,12 +20,11 @@ from cca.decoding import choose_tokens
 from cca.errors import CCAError
 from cca.guidance import Guidance, guide
 from cca.models import ARModel
-from cca.models._common import Cache, check_integers, check_shape
+from cca.models._common import check_integers, check_shape
 from cca.settings import Settings
 from cca.tokenizers import Tokenizer, multiscale
 
-LARGEST_SCALE = math.log(100)
-"""Queries of unit length are multiplied by at most the exponential of this."""
+LARGEST_SCALE = math.log(100)  # of queries of unit length
 
 
 class Architecture(Settings):
@@ -39,7 +38,7 @@ class Architecture(Settings):
         default=0.0,
         ge=0,
         lt=1,
-        description="stochastic depth of the last block, rising linearly from 0; VAR's is 0.1 depth / 24",
+        description="stochastic depth: linear from 0 to this; VAR's is 0.1 depth / 24",
     )
     l2_norm_attention: bool = Field(
         default=True, description="queries and keys of unit length, with a learned scale per head"
@@ -51,6 +50,23 @@ class Architecture(Settings):
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}")
         return self
+
+
+class Cache:
+    """Keys and values of one layer's tokens so far, in memory taken once, at the first scale."""
+
+    def __init__(self, length: int):
+        self.length, self.filled = length, 0
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a scale's keys and values (B, H, n, D); all so far, as views (B, H, filled, D)."""
+        B, H, n, D = keys.shape
+        if self.filled == 0:  # not before, because autocast decides the dtype
+            self.keys, self.values = keys.new_empty(2, B, H, self.length, D)
+        new = slice(self.filled, self.filled + n)
+        self.keys[:, :, new], self.values[:, :, new] = keys, values
+        self.filled += n
+        return self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
 
 
 def lengths(x: Tensor) -> Tensor:
@@ -169,7 +185,7 @@ class Model(ARModel):
         self.pos_start = nn.Parameter(torch.empty(1, first, a.dim))
         self.pos_1LC = nn.Parameter(torch.empty(1, self.num_tokens, a.dim))
         self.lvl_embed = nn.Embedding(len(sizes), a.dim)
-        rates = [a.drop_path * index / max(a.depth - 1, 1) for index in range(a.depth)]
+        rates = (a.drop_path * index / max(a.depth - 1, 1) for index in range(a.depth))
         self.blocks = nn.ModuleList(Block(a, rate) for rate in rates)
         self.head_nm = HeadNorm(a)
         self.head = nn.Linear(a.dim, self.vocab_size)
