@@ -28,18 +28,13 @@ LARGEST_SCALE = math.log(100)  # of queries of unit length
 
 
 class Architecture(Settings):
-    """Sizes of the transformer."""
+    """Sizes of the transformer; stochastic depth rises linearly from 0, VAR's to 0.1 depth / 24."""
 
     depth: int = Field(ge=1)
     dim: int = Field(ge=2)
     heads: int = Field(ge=1)
     mlp_ratio: float = Field(default=4.0, gt=0, description="feed-forward width over dim")
-    drop_path: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="stochastic depth: linear from 0 to this; VAR's is 0.1 depth / 24",
-    )
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block")
     l2_norm_attention: bool = Field(
         default=True, description="queries and keys of unit length, with a learned scale per head"
     )
