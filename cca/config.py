@@ -13,14 +13,14 @@ from cca.errors import CCAError
 from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.files import parse_yaml
-from cca.finetune import FinetuneSettings, Finetuning
+from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
 from cca.pretrain import PretrainSettings
 from cca.report.figures import Figure
 from cca.report.tables import Table
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
-from cca.settings import Settings, as_value_error, validate
+from cca.settings import Settings, validate
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
 
@@ -29,6 +29,15 @@ class TokenizerEntry(TokenizerSettings):
     """A tokenizer and the codes that are made with it."""
 
     codes: CodesSettings
+
+
+class FinetuneEntry(Settings):
+    """An objective, and the pairs that it is given where these are not the model's own."""
+
+    objective: Objective
+    mask_rate: float | None = Field(
+        default=None, ge=0, le=1, description="in place of the model's pairs.mask_rate"
+    )
 
 
 class ModelEntry(Settings):
@@ -62,7 +71,7 @@ class Tier(Settings):
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
-    finetunes: dict[str, dict] = Field(description="objective of each finetune: its name and parameters")
+    finetunes: dict[str, FinetuneEntry]
     tables: Annotated[
         dict[str, SerializeAsAny[Table]],
         BeforeValidator(partial(plugins.configure_all, "cca.report.tables", "Table")),
@@ -92,10 +101,6 @@ class Tier(Settings):
                     f"an experiment names the finetune '{experiment.finetune}', not one of "
                     f"{[BASE, *self.finetunes]}"
                 )
-        for name in self.finetunes:
-            for model in self.models:
-                with as_value_error():
-                    self.finetune(model, name)
         return self
 
     def experiments(self) -> list[Experiment]:
@@ -103,14 +108,23 @@ class Tier(Settings):
         artefacts = [*self.tables.values(), *self.figures.values()]
         return sorted({experiment for artefact in artefacts for experiment in artefact.experiments()})
 
+    def mask_rate(self, model: str, finetune: str) -> float:
+        """Share of masked pairs that a finetune of a model sees."""
+        rate = self.finetunes[finetune].mask_rate
+        return self.models[model].pairs.mask_rate if rate is None else rate
+
+    def pairs(self, model: str, mask_rate: float) -> PairsSettings:
+        """Settings of stage ``pairs``."""
+        return self.models[model].pairs.model_copy(update={"mask_rate": mask_rate})
+
     def score(self, model: str) -> ScoreSettings:
         """Settings of stage ``score``."""
         return ScoreSettings(dropout=self.models[model].finetuning.dropout)
 
     def finetune(self, model: str, finetune: str) -> FinetuneSettings:
         """Settings of stage ``finetune``."""
-        values = {"objective": self.finetunes[finetune], **self.models[model].finetuning.model_dump()}
-        return validate(FinetuneSettings, values, f"finetunes.{finetune}")
+        common = self.models[model].finetuning.model_dump()
+        return FinetuneSettings(objective=self.finetunes[finetune].objective, **common)
 
     def sampling(self, model: str, scale: float) -> SamplingSettings:
         """Settings of stage ``sample`` at one guidance scale."""

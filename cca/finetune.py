@@ -24,6 +24,10 @@ def _checked(spec: dict) -> dict:
     return spec
 
 
+Objective = Annotated[dict, AfterValidator(_checked)]
+"""An objective's name and parameters, checked by its plug-in."""
+
+
 class Finetuning(Settings):
     """How a model is finetuned, whatever the objective: one pass over the pairs in their order."""
 
@@ -35,7 +39,7 @@ class Finetuning(Settings):
 class FinetuneSettings(Finetuning):
     """The same with an objective."""
 
-    objective: Annotated[dict, AfterValidator(_checked)]
+    objective: Objective
 
 
 def run(

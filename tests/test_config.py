@@ -65,9 +65,9 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"models": {"llamagen-s": {"sampling": {"guidance": {"scale": 1}}}}},
             "sampling.guidance.scale is set by the experiments",
         ),
-        ({"finetunes": {"a,b": {"name": "dpo"}}}, "the name 'a,b' may not be"),
-        ({"finetunes": {"base": {"name": "dpo"}}}, "the name 'base' may not be"),
-        ({"finetunes": {"dpo": {"name": "dpo", "lam": 1}}}, "unknown key 'lam'; allowed keys: beta"),
+        ({"finetunes": {"a,b": {"objective": {"name": "dpo"}}}}, "the name 'a,b' may not be"),
+        ({"finetunes": {"base": {"objective": {"name": "dpo"}}}}, "the name 'base' may not be"),
+        ({"finetunes": {"dpo": {"objective": {"lam": 1}}}}, "unknown key 'lam'; allowed keys: beta"),
         ({"tables": {"table9": {}}}, "'table9' is not one of the tables: table2, table3"),
         ({"tables": {"table3": {"seeds": []}}}, "key 'seeds': List should have at least 1 item"),
         (

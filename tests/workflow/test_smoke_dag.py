@@ -81,7 +81,7 @@ def test_a_second_run_does_nothing(finished: Path, snakemake: Run) -> None:
 
 
 def test_changing_one_lambda_runs_only_its_branch(finished: Path, snakemake: Run) -> None:
-    run = snakemake(finished, "-n", config=("finetunes={cca_lambda=1: {name: cca, beta: 0.02, lam: 1.5}}",))
+    run = snakemake(finished, "-n", config=("finetunes={cca_lambda=1: {objective: {lam: 1.5}}}",))
     counts = planned(run)
     branch = [experiment for experiment in TIER.experiments() if experiment.finetune == "cca_lambda=1"]
     assert counts["finetune"] == len({experiment.checkpoint for experiment in branch})
@@ -105,7 +105,7 @@ def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: 
         (("dataa={source: folder}",), "unknown key 'dataa'; allowed keys: benchmark, classifier"),
         (("shards=0",), "key 'shards': Input should be greater than or equal to 1, got 0"),
         (("models={llamagen-s: {pairs: {visits: many}}}",), "models.llamagen-s.pairs.visits"),
-        (("finetunes={dpo: {name: dpoo}}",), "'dpoo' is not one of the objectives"),
+        (("finetunes={dpo: {objective: {name: dpoo}}}",), "'dpoo' is not one of the objectives"),
         (("tier=huge",), "tier 'huge' is not one of: "),
     ],
 )

@@ -28,6 +28,7 @@ wildcard_constraints:
     tokenizer="|".join(map(re.escape, tier.tokenizers)),
     finetune="|".join(map(re.escape, [*tier.finetunes, BASE])),
     seed=r"\d+",
+    mask=r"[\d.]+",
     scale=r"[\d.]+",
     shard=r"\d+",
     shards=r"\d+",

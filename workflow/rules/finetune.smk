@@ -1,16 +1,21 @@
 # Pairs and their reference log-likelihoods, once a base model and seed; then every finetune.
 
 
+def of_pairs(name):
+    """The path of a file of a finetune's pairs, as an input function."""
+    return lambda w: f"{RESULTS}/{w.model}/pairs/mask={tier.mask_rate(w.model, w.finetune):g}/seed={w.seed}/{name}"
+
+
 rule pairs:
     input:
         codes=of_tokenizer("codes.npz"),
     output:
-        RESULTS + "/{model}/pairs/seed={seed}/pairs.npz",
+        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/pairs.npz",
     params:
-        settings=lambda w: settings(tier.models[w.model].pairs),
+        settings=lambda w: settings(tier.pairs(w.model, float(w.mask))),
         code=digest("cca.pairs"),
     log:
-        RESULTS + "/logs/pairs/{model}_seed={seed}.log",
+        RESULTS + "/logs/pairs/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} pairs --settings {params.settings:q} --codes {input.codes:q}"
@@ -24,12 +29,12 @@ rule score:
         codes=of_tokenizer("codes.npz"),
         pairs=rules.pairs.output,
     output:
-        RESULTS + "/{model}/pairs/seed={seed}/scores.npz",
+        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
     params:
         settings=lambda w: settings(tier.score(w.model)),
         code=lambda w: digest("cca.score", *model_code(w.model)),
     log:
-        RESULTS + "/logs/score/{model}_seed={seed}.log",
+        RESULTS + "/logs/score/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} score --settings {params.settings:q} --base {input.base:q}"
@@ -42,14 +47,14 @@ rule finetune:
         base=rules.pretrain.output,
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
-        pairs=rules.pairs.output,
-        scores=rules.score.output,
+        pairs=of_pairs("pairs.npz"),
+        scores=of_pairs("scores.npz"),
     output:
         RESULTS + "/{model}/{finetune}/seed={seed}/model.safetensors",
     params:
         settings=lambda w: settings(tier.finetune(w.model, w.finetune)),
         code=lambda w: digest(
-            "cca.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune]['name']}"
+            "cca.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune].objective['name']}"
         ),
     log:
         RESULTS + "/logs/finetune/{model}_{finetune}_seed={seed}.log",
