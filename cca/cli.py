@@ -199,7 +199,7 @@ def table(
 ) -> None:
     """Make a table: .csv, .md and .tex."""
     stage, parsed = parse("cca.report.tables", "TableSettings", settings)
-    recorder = Recorder("report table", parsed, {"reported": [reported], "metrics": parsed.files(results)})
+    recorder = Recorder("report table", parsed, {"reported": [reported], "files": parsed.files(results)})
     recorder.finish(out, stage.run(parsed, results=results, reported=reported, out=out))
 
 
@@ -207,7 +207,7 @@ def table(
 def figure(settings: Given, results: Results, out: Out) -> None:
     """Draw a figure: .pdf, .png, and the .csv of its points."""
     stage, parsed = parse("cca.report.figures", "FigureSettings", settings)
-    recorder = Recorder("report figure", parsed, {"metrics": parsed.files(results)})
+    recorder = Recorder("report figure", parsed, {"files": parsed.files(results)})
     recorder.finish(out, stage.run(parsed, results=results, out=out))
 
 

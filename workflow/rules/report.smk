@@ -9,13 +9,13 @@ def content(kind, name):
     return settings(values | {"titles": titles})
 
 
-def metrics(kind, name):
-    return [f"{RESULTS}/{experiment.metrics}" for experiment in getattr(tier, kind)[name].experiments()]
+def files(kind, name):
+    return [f"{RESULTS}/{path}" for path in getattr(tier, kind)[name].files()]
 
 
 rule table:
     input:
-        metrics=lambda w: metrics("tables", w.table),
+        files=lambda w: files("tables", w.table),
         reported=WORKFLOW / "resources/reported/{table}.csv",
     output:
         csv=RESULTS + "/tables/{table}.csv",
@@ -35,7 +35,7 @@ rule table:
 
 rule figure:
     input:
-        metrics=lambda w: metrics("figures", w.figure),
+        files=lambda w: files("figures", w.figure),
     output:
         pdf=RESULTS + "/figures/{figure}.pdf",
         png=RESULTS + "/figures/{figure}.png",

@@ -22,6 +22,10 @@ class Figure(Settings, ABC):
     def experiments(self) -> list[Experiment]:
         """The experiments that the figure needs."""
 
+    def files(self) -> list[Path]:
+        """What it is made of, below the tier's results; by default the experiments' metrics."""
+        return [experiment.metrics for experiment in self.experiments()]
+
     @abstractmethod
     def points(self, measured: Measured) -> pd.DataFrame:
         """The points drawn, a row each; this is the figure's ``.csv``."""
@@ -43,8 +47,8 @@ class FigureSettings(Context):
         return plugins.configure(__name__, self.name, "Figure", self.content)
 
     def files(self, results: Path) -> list[Path]:
-        """The metrics that it is made of."""
-        return [results / experiment.metrics for experiment in self.figure.experiments()]
+        """What it is made of."""
+        return [results / path for path in self.figure.files()]
 
 
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:

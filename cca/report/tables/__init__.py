@@ -20,6 +20,10 @@ class Table(Settings, ABC):
     def experiments(self) -> list[Experiment]:
         """The experiments that the table needs."""
 
+    def files(self) -> list[Path]:
+        """What it is made of, below the tier's results; by default the experiments' metrics."""
+        return [experiment.metrics for experiment in self.experiments()]
+
     @abstractmethod
     def rows(self, measured: Measured) -> list[dict]:
         """The measured rows, each a value by column."""
@@ -37,8 +41,8 @@ class TableSettings(Context):
         return plugins.configure(__name__, self.name, "Table", self.content)
 
     def files(self, results: Path) -> list[Path]:
-        """The metrics that it is made of."""
-        return [results / experiment.metrics for experiment in self.table.experiments()]
+        """What it is made of."""
+        return [results / path for path in self.table.files()]
 
 
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:
