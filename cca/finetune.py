@@ -32,6 +32,7 @@ class Finetuning(Settings):
     """How a model is finetuned, whatever the objective: one pass over the pairs in their order."""
 
     batch_size: int = Field(ge=1, description="pairs a step; what is left at the end is dropped")
+    micro_batch: int | None = Field(default=None, ge=1, description="pairs in memory at a time; default: all")
     dropout: bool = Field(default=False, description="keep the model's dropout on, reference included")
     optimisation: Optimisation
 
@@ -81,7 +82,7 @@ def run(
             log_prob = model.log_prob(tokens.repeat(2, 1), labels)
         g = log_prob.view(2, -1) - torch.from_numpy(reference[:, batch]).to(device)
         positive_pair = torch.from_numpy(pair.positive_pair).to(device)
-        return objective(g[0], g[1], positive_pair).mean(), contrast(g.detach(), positive_pair)
+        return objective(g[0], g[1], positive_pair), contrast(g.detach(), positive_pair)
 
     optimise(
         model,
@@ -91,16 +92,18 @@ def run(
         steps=steps,
         what="finetune",
         log=out.with_suffix(".log.csv"),
+        micro_batch=settings.micro_batch,
     )
     checkpoints.save_model(out, model, architecture["family"], architecture["architecture"])
     return {"steps": steps, "pairs": steps * settings.batch_size}
 
 
 def contrast(g: Tensor, positive_pair: Tensor) -> dict[str, Tensor]:
-    """Means of g (2, B) over the pairs with a true negative, and how often positives win.
+    """What is logged of g (2, B): one number a pair, NaN where the second label is no true negative.
 
-    ``g_pos``, ``g_neg``: mean change of the log-likelihood in nats an image; ``accuracy``: share
-    of pairs with g_pos > g_neg. NaN where a batch has no true negative.
+    ``g_pos``, ``g_neg``: change of the log-likelihood under the own and under the negative label, in
+    nats an image; ``accuracy``: 1 if g_pos > g_neg, else 0.
     """
-    g_pos, g_neg = g[:, ~positive_pair]
-    return {"g_pos": g_pos.mean(), "g_neg": g_neg.mean(), "accuracy": (g_pos > g_neg).float().mean()}
+    g_pos, g_neg = g.masked_fill(positive_pair, torch.nan)
+    accuracy = (g_pos > g_neg).float().masked_fill(positive_pair, torch.nan)
+    return {"g_pos": g_pos, "g_neg": g_neg, "accuracy": accuracy}

@@ -52,7 +52,7 @@ def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) 
             log_prob = model.log_prob(
                 data.select(image, crop).to(device), torch.from_numpy(labels).to(device)
             )
-        return -log_prob.mean() / model.num_tokens, {}
+        return -log_prob / model.num_tokens, {}
 
     optimise(
         model,

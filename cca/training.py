@@ -87,6 +87,7 @@ def optimise(
     steps: int,
     what: str,
     log: Path,
+    micro_batch: int | None = None,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Minimise a loss over batches of indices, one optimiser step a batch.
@@ -94,9 +95,11 @@ def optimise(
     Args:
         module: its parameters are trained in place; its train/eval mode is left alone.
         batches: ``steps`` arrays of item indices.
-        loss_of: maps a batch to its scalar loss and to further scalars to log.
+        loss_of: maps a batch (or a piece of one) to its loss and to further values to log, each a
+            scalar or one number an item, NaN where an item has none; their means are taken.
         what: names the stage on the progress bar and in messages.
-        log: the CSV of ``step, learning_rate, loss, gradient_norm`` and the further scalars.
+        log: the CSV of ``step, learning_rate, loss, gradient_norm`` and the further values.
+        micro_batch: items whose gradients are computed at a time, where a batch needs too much memory.
         after_step: called with the step's number after each update.
 
     Raises:
@@ -114,13 +117,18 @@ def optimise(
             rate = settings.rate(step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, scalars = loss_of(batch)
-            check_finite(loss.item(), step, what)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            size = micro_batch or len(batch)
+            values: dict[str, list[Tensor]] = {}
+            for piece in (batch[start : start + size] for start in range(0, len(batch), size)):
+                loss, further = loss_of(piece)
+                (loss.mean() * (len(piece) / len(batch))).backward()
+                for name, value in {"loss": loss, **further}.items():
+                    values.setdefault(name, []).append(value.detach().reshape(-1))
+            means = {name: torch.cat(pieces).nanmean().item() for name, pieces in values.items()}
+            check_finite(sum(piece.sum().item() for piece in values["loss"]), step, what)
             norm = nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
             check_finite(norm.item(), step, f"{what} (gradient)")
             optimizer.step()
             after_step(step)
-            values = {name: float(value.detach()) for name, value in scalars.items()}
-            rows.write(step=step, learning_rate=rate, loss=loss.item(), gradient_norm=norm.item(), **values)
+            rows.write(step=step, learning_rate=rate, gradient_norm=norm.item(), **means)
