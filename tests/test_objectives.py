@@ -14,6 +14,7 @@ SPECS = [
     {"name": "cca", "beta": 0.5, "lam": 0.2},
     {"name": "dpo", "beta": 0.5},
     {"name": "unlearn", "lam": 2.0},
+    {"name": "sft"},
 ]
 
 # Four pairs: two with a true negative, one masked, one whose negative label equals its own.
@@ -52,6 +53,15 @@ def test_unlearn_by_hand(lam: float) -> None:
     assert loss.tolist() == pytest.approx([value / max(lam, 1) for value in expected], rel=1e-12)
 
 
+def test_sft_by_hand() -> None:
+    loss = objectives.bind({"name": "sft"})(G_POS, G_NEG, POSITIVE_PAIR)
+    assert loss.tolist() == [-1.0, 2.0, -0.5, -0.25]  # masked pairs once, other labels not at all
+
+
+def test_all_parameters_can_be_read_back() -> None:
+    assert objectives.bind({"name": "cca", "lam": 3}).keywords == {"beta": 0.02, "lam": 3.0}
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_gradients_by_finite_differences(spec: dict) -> None:
     loss = objectives.bind(spec)
@@ -79,7 +89,7 @@ def test_extreme_log_likelihood_ratios_stay_finite(name: str) -> None:
 
 
 def test_every_objective_file_is_a_plug_in() -> None:
-    assert {"cca", "dpo", "unlearn"} <= set(plugins.names("cca.objectives"))
+    assert {"cca", "dpo", "sft", "unlearn"} <= set(plugins.names("cca.objectives"))
 
 
 @pytest.mark.parametrize(

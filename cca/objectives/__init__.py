@@ -10,7 +10,6 @@
 """
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 
 from pydantic import ValidationError, create_model
@@ -20,11 +19,11 @@ from cca import plugins
 from cca.errors import CCAError
 from cca.settings import Settings, describe
 
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-
-def bind(spec: dict) -> Objective:
+def bind(spec: dict) -> partial[Tensor]:
     """The objective that ``spec`` names, e.g. ``{"name": "cca", "beta": 0.02, "lam": 1}``.
+
+    All its parameters, defaults included, are the ``keywords`` of what is returned.
 
     Raises:
         CCAError: unknown objective or parameter, or a value that the parameter does not allow.
