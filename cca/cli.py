@@ -175,6 +175,18 @@ def sample(
 
 
 @app.command()
+def cost(
+    settings: Given,
+    model: Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")],
+    tokenizer: Tokenizer,
+    out: Out,
+) -> None:
+    """Measure what sampling costs without and with guidance."""
+    inputs = {"model": model, "tokenizer": tokenizer}
+    perform("cost", "cca.cost", "CostSettings", settings, out=out, inputs=inputs)
+
+
+@app.command()
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="ADM .npz, folder of images, or kept features.")],
     samples: Annotated[Path, typer.Argument(help="The same, or a folder of our sample shards.")],

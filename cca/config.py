@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import plugins
+from cca.cost import Cost, CostSettings
 from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
 from cca.errors import CCAError
@@ -71,6 +72,7 @@ class Tier(Settings):
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
+    cost: Cost = Cost()
     finetunes: dict[str, FinetuneEntry]
     tables: Annotated[
         dict[str, SerializeAsAny[Table]],
@@ -130,6 +132,10 @@ class Tier(Settings):
         """Settings of stage ``sample`` at one guidance scale."""
         settings = self.models[model].sampling
         return settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"scale": scale})})
+
+    def cost_of(self, model: str) -> CostSettings:
+        """Settings of stage ``cost``."""
+        return CostSettings(guidance=self.models[model].sampling.guidance, **self.cost.model_dump())
 
 
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:

@@ -26,3 +26,17 @@ class Experiment:
     def metrics(self) -> Path:
         """The metrics of its samples."""
         return Path(self.model, self.finetune, f"seed={self.seed}", f"s={self.scale:g}", "metrics.json")
+
+    @property
+    def log(self) -> Path:
+        """The log of its finetuning, a row a step."""
+        return self.checkpoint.with_suffix(".log.csv")
+
+    def first_shard(self, shards: int) -> Path:
+        """The first of the ``shards`` files that hold its samples."""
+        return self.metrics.parent / "samples" / str(shards) / "shard_0.npz"
+
+
+def cost(model: str) -> Path:
+    """What sampling from a model costs, without and with guidance."""
+    return Path(model, "cost.json")

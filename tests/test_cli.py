@@ -99,6 +99,7 @@ def test_help_of_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         "score",
         "finetune",
         "sample",
+        "cost",
         "evaluate",
         "report",
     ]
