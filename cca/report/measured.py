@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from cca import checkpoints
+from cca import checkpoints, objectives
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import read_json
@@ -20,6 +20,7 @@ class Context(Settings):
 
     benchmark: str
     titles: dict[str, str] = Field(description="the name of each model as it is printed")
+    objectives: dict[str, dict] = Field(default={}, description="the objective of each finetune")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class Measured:
     def parameters(self, model: str) -> int:
         """Number of parameters of a model."""
         return checkpoints.read(self.folder / Experiment(model, BASE, 0, 0).checkpoint)[1]["parameters"]
+
+    def objective(self, finetune: str) -> dict:
+        """Name and parameters of a finetune's objective, defaults filled in; empty for the base model."""
+        if finetune == BASE:
+            return {}
+        spec = self.context.objectives[finetune]
+        return {"name": spec["name"], **objectives.bind(spec).keywords}
 
     def title(self, model: str, finetune: str = BASE) -> str:
         """A model's name as it is printed, e.g. ``LlamaGen-S +cca_lambda=1``."""

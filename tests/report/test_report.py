@@ -14,7 +14,11 @@ from cca.files import read_json, write_json
 from cca.report import figures, tables
 
 REPORTED = Path(__file__).parents[2] / "workflow/resources/reported"
-CONTEXT = {"benchmark": "made-up", "titles": {"m": "Model-M"}}
+CONTEXT = {
+    "benchmark": "made-up",
+    "titles": {"m": "Model-M"},
+    "objectives": {f"cca_lambda={lam}": {"name": "cca", "lam": lam} for lam in (1, 3)},
+}
 
 
 @pytest.fixture

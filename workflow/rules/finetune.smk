@@ -50,7 +50,8 @@ rule finetune:
         pairs=of_pairs("pairs.npz"),
         scores=of_pairs("scores.npz"),
     output:
-        RESULTS + "/{model}/{finetune}/seed={seed}/model.safetensors",
+        model=RESULTS + "/{model}/{finetune}/seed={seed}/model.safetensors",
+        log=RESULTS + "/{model}/{finetune}/seed={seed}/model.log.csv",
     params:
         settings=lambda w: settings(tier.finetune(w.model, w.finetune)),
         code=lambda w: digest(
@@ -62,4 +63,4 @@ rule finetune:
     shell:
         "cca --threads {threads} finetune --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --scores {input.scores:q} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"

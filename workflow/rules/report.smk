@@ -4,9 +4,15 @@
 def content(kind, name):
     """Settings of a table or figure: its own section and the names that it prints."""
     section = getattr(tier, kind)[name]
-    titles = {model: tier.models[model].title for model in sorted({e.model for e in section.experiments()})}
-    values = {"name": name, "content": section.model_dump(mode="json"), "benchmark": tier.benchmark}
-    return settings(values | {"titles": titles})
+    shown = section.experiments()
+    values = {
+        "name": name,
+        "content": section.model_dump(mode="json"),
+        "benchmark": tier.benchmark,
+        "titles": {e.model: tier.models[e.model].title for e in shown},
+        "objectives": {e.finetune: tier.finetunes[e.finetune].objective for e in shown if e.finetune != BASE},
+    }
+    return settings(values)
 
 
 def files(kind, name):

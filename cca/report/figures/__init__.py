@@ -54,7 +54,7 @@ class FigureSettings(Context):
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:
     """Stage ``figure``: ``out`` as ``.pdf``, a ``.png`` to look at, and the ``.csv`` of the points."""
     figure = settings.figure
-    points = figure.points(Measured(results, Context(benchmark=settings.benchmark, titles=settings.titles)))
+    points = figure.points(Measured(results, settings))
     with atomic(out.with_suffix(".csv")) as temporary:
         points.to_csv(temporary, index=False, float_format="%.6g")
     with matplotlib.rc_context(style.RC):

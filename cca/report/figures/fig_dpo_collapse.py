@@ -1,0 +1,91 @@
+"""What finetuning does to the log-likelihood of positives and negatives, objective by objective.
+
+DPO asks only for a difference, so it lowers both, the positives' too: why it collapses.
+"""
+
+from pathlib import Path
+
+import matplotlib.figure
+import pandas as pd
+from pydantic import Field
+
+from cca.errors import CCAError
+from cca.experiments import Experiment
+from cca.files import require
+from cca.report import figures, style
+from cca.report.measured import Measured
+from cca.settings import Settings
+
+SIDES = {"g_pos": "own label", "g_neg": "another label"}
+
+
+class Panel(Settings):
+    """One model and its finetunes."""
+
+    model: str
+    finetunes: list[str] = Field(min_length=1)
+
+
+class Figure(figures.Figure):
+    """Two panels a model."""
+
+    seeds: list[int] = Field(min_length=1)
+    panels: list[Panel] = Field(min_length=1)
+
+    def experiments(self) -> list[Experiment]:
+        """Every finetune and seed; their samples are not needed."""
+        return [
+            Experiment(panel.model, finetune, seed, 0)
+            for panel in self.panels
+            for finetune in panel.finetunes
+            for seed in self.seeds
+        ]
+
+    def files(self) -> list[Path]:
+        """The logs of finetuning."""
+        return [experiment.log for experiment in self.experiments()]
+
+    def points(self, measured: Measured) -> pd.DataFrame:
+        """Columns panel, method, finetune, step, g_pos, g_neg, and deviations over several seeds.
+
+        A row a step, as logged: means over the step's pairs that have a true negative, not smoothed.
+
+        Raises:
+            CCAError: a missing log, or one without these columns.
+        """
+        frames = []
+        for experiment in self.experiments():
+            path = require(measured.folder / experiment.log)
+            log = pd.read_csv(path)
+            if missing := [column for column in ("step", *SIDES) if column not in log]:
+                raise CCAError(f"{path}: column '{missing[0]}' is missing; delete it and finetune again")
+            names = {
+                "panel": measured.title(experiment.model),
+                "method": measured.objective(experiment.finetune)["name"],
+                "finetune": experiment.finetune,
+            }
+            frames.append(log[["step", *SIDES]].assign(**names))
+        steps = pd.concat(frames).groupby(["panel", "method", "finetune", "step"], sort=False)[list(SIDES)]
+        points = steps.mean()
+        if len(self.seeds) > 1:
+            points = points.join(steps.std().add_suffix("_std"))
+        return points.reset_index()
+
+    def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
+        """Positives left, negatives right; a band of a standard deviation to either side."""
+        rows = points.groupby("panel", sort=False)
+        figure, axes = style.new_figure(columns=2, rows=rows.ngroups, height=2.3)
+        for row, (title, panel) in zip(axes, rows, strict=True):
+            row[1].sharey(row[0])
+            for axis, (side, name) in zip(row, SIDES.items(), strict=True):
+                for (method, finetune), curve in panel.groupby(["method", "finetune"], sort=False):
+                    look = style.look(method) | {"label": finetune}
+                    axis.plot(curve["step"], curve[side], markevery=max(1, len(curve) // 6), **look)
+                    if f"{side}_std" in curve:
+                        low, high = (curve[side] + sign * curve[f"{side}_std"] for sign in (-1, 1))
+                        axis.fill_between(curve["step"], low, high, color=look["color"], alpha=0.2, lw=0)
+                axis.axhline(0, color="#000000", lw=0.6)
+                axis.set(title=f"{title}, {name}", xlabel="finetuning step")
+            row[0].set_ylabel("change of log p (nats)")
+        style.legend(figure)
+        return figure
