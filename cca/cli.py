@@ -224,6 +224,22 @@ def figure(settings: Given, results: Results, out: Out) -> None:
 
 
 @app.command()
+def claims(
+    settings: Given,
+    results: Results,
+    claims: Annotated[Path, typer.Option(help="YAML file of the paper's claims.")],
+    reported: Annotated[Path, typer.Option(help="Folder of the CSVs of numbers that papers report.")],
+    out: Out,
+) -> None:
+    """Judge the paper's claims on what was measured: .csv and .md."""
+    stage, parsed = parse("cca.report.claims", "ClaimsSettings", settings)
+    tables = sorted(reported.glob("*.csv"))
+    inputs = {"claims": [claims], "reported": tables, "files": parsed.files(results)}
+    recorder = Recorder("claims", parsed, inputs)
+    recorder.finish(out, stage.run(parsed, results=results, claims=claims, reported=reported, out=out))
+
+
+@app.command()
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),

@@ -17,6 +17,7 @@ from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
 from cca.pretrain import PretrainSettings
+from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure
 from cca.report.tables import Table
 from cca.sampling import SamplingSettings
@@ -82,6 +83,7 @@ class Tier(Settings):
         dict[str, SerializeAsAny[Figure]],
         BeforeValidator(partial(plugins.configure_all, "cca.report.figures", "Figure")),
     ]
+    claims: TierClaims | None = None
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Tier":
@@ -106,8 +108,8 @@ class Tier(Settings):
         return self
 
     def experiments(self) -> list[Experiment]:
-        """Every experiment that a table or a figure needs, once."""
-        artefacts = [*self.tables.values(), *self.figures.values()]
+        """Every experiment that a table, a figure or a claim needs, once."""
+        artefacts = [*self.tables.values(), *self.figures.values(), *([self.claims] if self.claims else [])]
         return sorted({experiment for artefact in artefacts for experiment in artefact.experiments()})
 
     def mask_rate(self, model: str, finetune: str) -> float:

@@ -53,7 +53,7 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, classifier, data, "),
+        ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, claims, "),
         ({"data": {"chanels": 1}}, "unknown key 'data.chanels'; allowed keys: channels, "),
         ({"data": {"channels": 2}}, "key 'data.channels': Input should be 1 or 3, got 2"),
         (
