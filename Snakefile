@@ -13,6 +13,7 @@ rule all:
     input:
         expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
         expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
+        expand("results/claims.{kind}", kind=["csv", "md"]) if tier.claims else [],
 
 
 include: "workflow/rules/data.smk"
@@ -24,3 +25,4 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/cost.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/claims.smk"

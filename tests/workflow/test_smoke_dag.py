@@ -36,6 +36,7 @@ def table(path: Path) -> list[dict]:
 def test_every_artefact_is_there_and_none_is_empty(finished: Path) -> None:
     wanted = [f"results/{name}.{kind}" for name in TIER.tables for kind in ("csv", "md", "tex")]
     wanted += [f"paper_figures/{name}.{kind}" for name in TIER.figures for kind in ("pdf", "png", "csv")]
+    wanted += ["results/claims.csv", "results/claims.md"]
     assert len(wanted) >= 9
     assert all((finished / path).stat().st_size > 100 for path in wanted)
 
@@ -102,7 +103,7 @@ def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (("dataa={source: folder}",), "unknown key 'dataa'; allowed keys: benchmark, classifier"),
+        (("dataa={source: folder}",), "unknown key 'dataa'; allowed keys: benchmark, claims"),
         (("shards=0",), "key 'shards': Input should be greater than or equal to 1, got 0"),
         (("models={llamagen-s: {pairs: {visits: many}}}",), "models.llamagen-s.pairs.visits"),
         (("finetunes={dpo: {objective: {name: dpoo}}}",), "'dpoo' is not one of the objectives"),

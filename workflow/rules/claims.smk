@@ -1,0 +1,45 @@
+# The paper's claims, judged on the tier's measurements, and their copies where users ask for them.
+
+if tier.claims:
+
+    localrules:
+        publish_claims,
+
+    rule claims:
+        input:
+            files=[f"{RESULTS}/{path}" for path in tier.claims.files()],
+            claims=WORKFLOW / "resources/claims.yaml",
+            reported=sorted((WORKFLOW / "resources/reported").glob("*.csv")),
+        output:
+            csv=f"{RESULTS}/claims/claims.csv",
+            md=f"{RESULTS}/claims/claims.md",
+        params:
+            settings=settings(
+                {
+                    "benchmark": tier.benchmark,
+                    "titles": {entry.model: tier.models[entry.model].title for entry in tier.claims.models},
+                    "families": {
+                        entry.model: tier.models[entry.model].pretraining.family for entry in tier.claims.models
+                    },
+                    "content": tier.claims.model_dump(mode="json"),
+                }
+            ),
+            code=digest("cca.report.claims"),
+            results=RESULTS,
+            reported=WORKFLOW / "resources/reported",
+        log:
+            f"{RESULTS}/logs/claims.log",
+        threads: 1
+        shell:
+            "cca --threads {threads} claims --settings {params.settings:q} --results {params.results:q}"
+            " --claims {input.claims:q} --reported {params.reported:q} --out {output.csv:q} > {log:q} 2>&1"
+
+    rule publish_claims:
+        input:
+            f"{RESULTS}/claims/claims.{{kind}}",
+        output:
+            "results/claims.{kind}",
+        wildcard_constraints:
+            kind="csv|md",
+        shell:
+            "cp {input:q} {output:q}"
