@@ -16,7 +16,7 @@ from cca.report import figures, style
 from cca.report.measured import Measured
 from cca.settings import Settings
 
-SIDES = {"g_pos": "own label", "g_neg": "another label"}
+SIDES = {"g_pos": "positives", "g_neg": "negatives"}
 
 
 class Panel(Settings):
