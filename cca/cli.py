@@ -38,6 +38,9 @@ Tokenizer = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by
 Codes = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
 Pairs = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
 Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
+Fakes = Annotated[
+    Path | None, typer.Option(help="Samples made by 'fakes', as negatives in place of other labels.")
+]
 Weights = Annotated[Path, typer.Option(help="Weights of the feature extractor, made by 'features'.")]
 Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
 
@@ -128,11 +131,29 @@ def pairs(settings: Given, codes: Codes, seed: Seed, out: Out) -> None:
 
 
 @app.command()
-def score(
+def fakes(
     settings: Given, base: Base, tokenizer: Tokenizer, codes: Codes, pairs: Pairs, seed: Seed, out: Out
+) -> None:
+    """Draw a sample of the base model for each pair, as negatives."""
+    inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs}
+    arguments = {"seed": seed}
+    perform("fakes", "cca.fakes", "FakesSettings", settings, out=out, inputs=inputs, arguments=arguments)
+
+
+@app.command()
+def score(
+    settings: Given,
+    base: Base,
+    tokenizer: Tokenizer,
+    codes: Codes,
+    pairs: Pairs,
+    seed: Seed,
+    out: Out,
+    fakes: Fakes = None,
 ) -> None:
     """Compute the frozen model's log-likelihoods of the pairs."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs}
+    inputs |= {"fakes": fakes} if fakes else {}
     arguments = {"seed": seed}
     perform("score", "cca.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments)
 
@@ -147,9 +168,11 @@ def finetune(
     scores: Annotated[Path, typer.Option(help="Log-likelihoods, made by 'score'.")],
     seed: Seed,
     out: Out,
+    fakes: Fakes = None,
 ) -> None:
     """Finetune a model with an objective of cca.objectives."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "scores": scores}
+    inputs |= {"fakes": fakes} if fakes else {}
     arguments = {"seed": seed}
     perform(
         "finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, arguments=arguments

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from cca import plugins
+from cca import objectives, plugins
 from cca.cost import Cost, CostSettings
 from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
 from cca.errors import CCAError
 from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
+from cca.fakes import FakesSettings
 from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
@@ -124,6 +125,14 @@ class Tier(Settings):
     def score(self, model: str) -> ScoreSettings:
         """Settings of stage ``score``."""
         return ScoreSettings(dropout=self.models[model].finetuning.dropout)
+
+    def fakes(self, model: str) -> FakesSettings:
+        """Settings of stage ``fakes``."""
+        return FakesSettings(batch_size=self.models[model].sampling.batch_size)
+
+    def contrasts_samples(self, finetune: str) -> bool:
+        """Whether a finetune's negatives are samples of the base model."""
+        return objectives.contrasts_samples(self.finetunes[finetune].objective)
 
     def finetune(self, model: str, finetune: str) -> FinetuneSettings:
         """Settings of stage ``finetune``."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cca import checkpoints, objectives, score
 from cca import pairs as pair_data
-from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.rng import seed_torch
@@ -51,6 +50,7 @@ def run(
     codes: Path,
     pairs: Path,
     scores: Path,
+    fakes: Path | None = None,
     out: Path,
     seed: int,
 ) -> dict:
@@ -60,11 +60,13 @@ def run(
     those pairs with g_pos > g_neg.
 
     Raises:
-        CCAError: files that do not belong together, fewer pairs than a batch, or a NaN loss.
+        CCAError: files that do not belong together or to the objective, fewer pairs than a batch, a NaN loss.
     """
     device = pick()
-    data = code_data.load(codes)
-    items = pair_data.load(pairs, data)
+    if objectives.contrasts_samples(settings.objective) != (fakes is not None):
+        needs = "takes no" if fakes else "needs"
+        raise CCAError(f"objective {settings.objective['name']} {needs} samples of stage 'fakes' (--fakes)")
+    items = pair_data.load_epoch(pairs, codes, fakes)
     reference = np.stack(score.load(scores, items))
     if not (steps := len(items) // settings.batch_size):
         raise CCAError(f"{pairs}: {len(items)} pairs are fewer than a batch of {settings.batch_size}")
@@ -75,14 +77,11 @@ def run(
     objective = objectives.bind(settings.objective)
 
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
-        pair = items[batch]
-        tokens = data.select(pair.image, pair.crop).to(device)
-        labels = torch.from_numpy(np.concatenate([pair.label, pair.negative])).to(device)
+        sides = items.sides(batch, device)
         with autocast(device):
-            log_prob = model.log_prob(tokens.repeat(2, 1), labels)
+            log_prob = model.log_prob(sides.tokens.flatten(0, 1), sides.labels.flatten())
         g = log_prob.view(2, -1) - torch.from_numpy(reference[:, batch]).to(device)
-        positive_pair = torch.from_numpy(pair.positive_pair).to(device)
-        return objective(g[0], g[1], positive_pair), contrast(g.detach(), positive_pair)
+        return objective(g[0], g[1], sides.positive_pair), contrast(g.detach(), sides.positive_pair)
 
     optimise(
         model,

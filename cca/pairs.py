@@ -4,7 +4,9 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from cca.data import codes as code_data
 from cca.errors import CCAError
@@ -47,6 +49,48 @@ class Pairs:
 
     def __getitem__(self, index: np.ndarray | slice) -> "Pairs":
         return Pairs(*(array[index] for array in astuple(self)))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of B pairs.
+
+    Attributes:
+        tokens: (2, B, T) int64: of the image, and of the image again or of a sample in its place.
+        labels: (2, B) int64.
+        positive_pair: (B,) bool: the second side is no negative.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    positive_pair: Tensor
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Pairs with their codes; ``fakes`` (P, T) are negatives under the own label, if they are not None."""
+
+    pairs: Pairs
+    codes: code_data.Codes
+    fakes: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def sides(self, index: np.ndarray | slice, device: torch.device) -> Sides:
+        """Both sides of some pairs."""
+        pairs = self.pairs[index]
+        tokens = self.codes.select(pairs.image, pairs.crop)
+        if self.fakes is None:
+            second, negative, positive_pair = tokens, pairs.negative, pairs.positive_pair
+        else:
+            second = torch.from_numpy(self.fakes[index].astype(np.int64))
+            negative, positive_pair = pairs.label, np.zeros(len(pairs), dtype=bool)
+        return Sides(
+            torch.stack([tokens, second]).to(device),
+            torch.from_numpy(np.stack([pairs.label, negative])).to(device),
+            torch.from_numpy(positive_pair).to(device),
+        )
 
 
 def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: PairsSettings, seed: int) -> Pairs:
@@ -101,3 +145,22 @@ def load(path: Path, codes: code_data.Codes) -> Pairs:
     for name in ("label", "negative"):
         code_data.image_data.check_labels(getattr(pairs, name), codes.num_classes + 1, path)
     return pairs
+
+
+def load_epoch(path: Path, codes: Path, fakes: Path | None) -> Epoch:
+    """Read pairs, the codes that they point into, and the samples that are their negatives, if any.
+
+    Raises:
+        CCAError: as `load`, or samples of other pairs or codes.
+    """
+    data = code_data.load(codes)
+    pairs = load(path, data)
+    if fakes is None:
+        return Epoch(pairs, data, None)
+    samples = read_npz(fakes, "codes")["codes"]
+    wanted = (len(pairs), data.codes.shape[2])
+    if samples.shape != wanted:
+        raise CCAError(f"{fakes}: samples of shape {samples.shape}, not {wanted}; made of other pairs?")
+    if not (samples.min() >= 0 and samples.max() < data.vocab_size):
+        raise CCAError(f"{fakes}: a code is out of range 0..{data.vocab_size - 1}")
+    return Epoch(pairs, data, samples)

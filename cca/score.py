@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from cca import checkpoints
 from cca import pairs as pair_data
-from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
@@ -25,24 +24,29 @@ class ScoreSettings(Settings):
 
 
 def run(
-    settings: ScoreSettings, *, base: Path, tokenizer: Path, codes: Path, pairs: Path, out: Path, seed: int
+    settings: ScoreSettings,
+    *,
+    base: Path,
+    tokenizer: Path,
+    codes: Path,
+    pairs: Path,
+    fakes: Path | None = None,
+    out: Path,
+    seed: int,
 ) -> dict:
-    """Stage ``score``: log p_phi of every pair under both labels, one forward pass each."""
+    """Stage ``score``: log p_phi of both sides of every pair, one forward pass each."""
     device = pick()
-    data = code_data.load(codes)
-    items = pair_data.load(pairs, data)
+    items = pair_data.load_epoch(pairs, codes, fakes)
     model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
     model.train(settings.dropout)
     seed_torch("score", seed)
     scores = np.empty((2, len(items)), dtype=np.float32)
     for start in tqdm(range(0, len(items), settings.batch_size), desc="score"):
-        batch = items[start : start + settings.batch_size]
-        tokens = data.select(batch.image, batch.crop).to(device)
-        for row, labels in zip(scores, (batch.label, batch.negative), strict=True):
+        batch = slice(start, start + settings.batch_size)
+        sides = items.sides(batch, device)
+        for row, tokens, labels in zip(scores, sides.tokens, sides.labels, strict=True):
             with torch.inference_mode(), autocast(device):
-                row[start : start + len(batch)] = model.log_prob(
-                    tokens, torch.from_numpy(labels).to(device)
-                ).cpu()
+                row[batch] = model.log_prob(tokens, labels).cpu()
     if not np.isfinite(scores).all():
         raise CCAError(
             f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"
@@ -54,8 +58,8 @@ def run(
     }
 
 
-def load(path: Path, pairs: pair_data.Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """log p_phi of the pairs under their own and under the negative label, (P,) float32 each.
+def load(path: Path, pairs: pair_data.Pairs | pair_data.Epoch) -> tuple[np.ndarray, np.ndarray]:
+    """log p_phi of the first and of the second sides of the pairs, (P,) float32 each.
 
     Raises:
         CCAError: damaged file, or scores of other pairs.

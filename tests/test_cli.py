@@ -96,6 +96,7 @@ def test_help_of_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         "codes",
         "pretrain",
         "pairs",
+        "fakes",
         "score",
         "finetune",
         "sample",

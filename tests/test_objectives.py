@@ -15,6 +15,7 @@ SPECS = [
     {"name": "dpo", "beta": 0.5},
     {"name": "unlearn", "lam": 2.0},
     {"name": "sft"},
+    {"name": "ddo", "alpha": 3.0, "beta": 0.5},
 ]
 
 # Four pairs: two with a true negative, one masked, one whose negative label equals its own.
@@ -58,6 +59,31 @@ def test_sft_by_hand() -> None:
     assert loss.tolist() == [-1.0, 2.0, -0.5, -0.25]  # masked pairs once, other labels not at all
 
 
+def test_ddo_by_hand_and_its_negatives_are_samples() -> None:
+    spec = {"name": "ddo", "alpha": 3.0, "beta": 0.5}
+    nowhere = torch.zeros(4, dtype=torch.bool)
+    expected = [
+        -log_sigmoid(0.5) - 3 * log_sigmoid(0.5),
+        -log_sigmoid(-1.0) - 3 * log_sigmoid(-1.5),
+        -log_sigmoid(0.25) - 3 * log_sigmoid(-0.25),
+        -log_sigmoid(0.125) - 3 * log_sigmoid(-0.125),
+    ]
+    assert objectives.bind(spec)(G_POS, G_NEG, nowhere).tolist() == pytest.approx(expected, rel=1e-12)
+    assert objectives.contrasts_samples(spec)
+    assert not any(objectives.contrasts_samples({"name": name}) for name in ("cca", "dpo", "sft", "unlearn"))
+
+
+def test_the_optimum_of_ddo_is_the_data_distribution() -> None:
+    # Three images; at the optimum the likelihood ratio is that of data and reference.
+    data, reference = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.2, 0.6])
+    loss = objectives.bind({"name": "ddo", "beta": 1.0})
+    g = (data / reference).log().requires_grad_()
+    nowhere = torch.zeros(3, dtype=torch.bool)
+    real, fake = loss(g, torch.full((3,), -1e9), nowhere), loss(torch.full((3,), 1e9), g, nowhere)
+    (data * real + reference * fake).sum().backward()
+    assert g.grad.abs().max() < 1e-6
+
+
 def test_all_parameters_can_be_read_back() -> None:
     assert objectives.bind({"name": "cca", "lam": 3}).keywords == {"beta": 0.02, "lam": 3.0}
 
@@ -89,13 +115,13 @@ def test_extreme_log_likelihood_ratios_stay_finite(name: str) -> None:
 
 
 def test_every_objective_file_is_a_plug_in() -> None:
-    assert {"cca", "dpo", "sft", "unlearn"} <= set(plugins.names("cca.objectives"))
+    assert {"cca", "ddo", "dpo", "sft", "unlearn"} <= set(plugins.names("cca.objectives"))
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "ccaa", "lam": 1}, "'ccaa' is not one of the objectives: cca, dpo, "),
+        ({"name": "ccaa", "lam": 1}, "'ccaa' is not one of the objectives: cca, ddo, dpo, "),
         ({"lam": 1}, "needs a 'name'"),
         ({"name": "cca"}, "key 'lam' is missing"),
         ({"name": "cca", "lam": -1}, "key 'lam': Input should be greater than or equal to 0, got -1"),

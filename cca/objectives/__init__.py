@@ -7,6 +7,9 @@
 - ``positive_pair`` (B,) bool: the second label is no negative, because the pair is masked (both
   labels are the unconditional one) or because the two labels are the same;
 - the keyword parameters are what the config may set, each with its type and default.
+
+Where the module says ``NEGATIVES = "samples"``, ``g_neg`` is instead of the base model's own sample
+for the image's label (see ``cca.fakes``), and no pair is a ``positive_pair``.
 """
 
 import inspect
@@ -18,6 +21,11 @@ from torch import Tensor
 from cca import plugins
 from cca.errors import CCAError
 from cca.settings import Settings, describe
+
+
+def contrasts_samples(spec: dict) -> bool:
+    """Whether the objective that ``spec`` names wants samples of the base model as negatives."""
+    return getattr(plugins.load("cca.objectives", spec["name"]), "NEGATIVES", "labels") == "samples"
 
 
 def bind(spec: dict) -> partial[Tensor]:

@@ -1,9 +1,19 @@
 # Pairs and their reference log-likelihoods, once a base model and seed; then every finetune.
+# Objectives that tell real from generated images have samples of the base model as negatives.
 
 
 def of_pairs(name):
     """The path of a file of a finetune's pairs, as an input function."""
     return lambda w: f"{RESULTS}/{w.model}/pairs/mask={tier.mask_rate(w.model, w.finetune):g}/seed={w.seed}/{name}"
+
+
+def if_samples(then, otherwise):
+    """One of two input functions: whether a finetune's negatives are samples or other labels."""
+    return lambda w: then(w) if tier.contrasts_samples(w.finetune) else otherwise(w)
+
+
+def fakes_option(wildcards, input):
+    return f"--fakes {input.fakes}" if input.get("fakes") else ""
 
 
 rule pairs:
@@ -22,6 +32,26 @@ rule pairs:
         " --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
 
 
+rule fakes:
+    input:
+        base=rules.pretrain.output,
+        tokenizer=of_tokenizer("tokenizer.safetensors"),
+        codes=of_tokenizer("codes.npz"),
+        pairs=rules.pairs.output,
+    output:
+        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/fakes.npz",
+    params:
+        settings=lambda w: settings(tier.fakes(w.model)),
+        code=lambda w: digest("cca.fakes", *model_code(w.model)),
+    log:
+        RESULTS + "/logs/fakes/{model}_mask={mask}_seed={seed}.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} fakes --settings {params.settings:q} --base {input.base:q}"
+        " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
+        " --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+
+
 rule score:
     input:
         base=rules.pretrain.output,
@@ -33,13 +63,24 @@ rule score:
     params:
         settings=lambda w: settings(tier.score(w.model)),
         code=lambda w: digest("cca.score", *model_code(w.model)),
+        fakes=fakes_option,
     log:
         RESULTS + "/logs/score/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} score --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+        " {params.fakes} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+
+
+use rule score as score_fakes with:
+    input:
+        **rules.score.input,
+        fakes=rules.fakes.output,
+    output:
+        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/fake_scores.npz",
+    log:
+        RESULTS + "/logs/score_fakes/{model}_mask={mask}_seed={seed}.log",
 
 
 rule finetune:
@@ -48,7 +89,8 @@ rule finetune:
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
         pairs=of_pairs("pairs.npz"),
-        scores=of_pairs("scores.npz"),
+        scores=if_samples(of_pairs("fake_scores.npz"), of_pairs("scores.npz")),
+        fakes=if_samples(of_pairs("fakes.npz"), lambda w: []),
     output:
         model=RESULTS + "/{model}/{finetune}/seed={seed}/model.safetensors",
         log=RESULTS + "/{model}/{finetune}/seed={seed}/model.log.csv",
@@ -57,10 +99,11 @@ rule finetune:
         code=lambda w: digest(
             "cca.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune].objective['name']}"
         ),
+        fakes=fakes_option,
     log:
         RESULTS + "/logs/finetune/{model}_{finetune}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} finetune --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --scores {input.scores:q} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} {params.fakes} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"

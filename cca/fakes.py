@@ -1,0 +1,42 @@
+"""Samples of the base model, one for each pair: the negatives of objectives that tell real from generated."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from cca import checkpoints
+from cca import pairs as pair_data
+from cca.data import codes as code_data
+from cca.device import autocast, pick
+from cca.files import write_npz
+from cca.guidance import Guidance
+from cca.rng import generator
+from cca.settings import Settings
+
+
+class FakesSettings(Settings):
+    """How the samples are drawn: from the model's own distribution, so without guidance or truncation."""
+
+    batch_size: int = Field(default=250, ge=1)
+
+
+def run(
+    settings: FakesSettings, *, base: Path, tokenizer: Path, codes: Path, pairs: Path, out: Path, seed: int
+) -> dict:
+    """Stage ``fakes``: codes drawn for the label of every pair, for a masked one unconditionally."""
+    device = pick()
+    labels = pair_data.load(pairs, code_data.load(codes)).label
+    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
+    fakes = np.empty((len(labels), model.num_tokens), dtype=np.int32)
+    for start in tqdm(range(0, len(labels), settings.batch_size), desc="fakes"):
+        batch = np.arange(start, min(start + settings.batch_size, len(labels)))
+        uniforms = np.stack([generator("fakes", seed, int(pair)).random(model.num_tokens) for pair in batch])
+        with torch.inference_mode(), autocast(device):
+            wanted = torch.from_numpy(labels[batch]).to(device)
+            drawn = model.sample(wanted, Guidance(), torch.from_numpy(uniforms).to(device))
+        fakes[batch] = drawn.cpu().numpy()
+    write_npz(out, codes=fakes)
+    return {"samples": len(fakes)}
