@@ -86,9 +86,9 @@ def count(network: ARModel, draw: Callable[[], None], batch_size: int) -> dict[s
     """Forward passes and FLOPs an image of one call of ``draw``, which samples from ``network``.
 
     A forward pass uses a weight once, so an image has as many passes as the busiest part with weights
-    of its own saw rows of a batch for it. FLOPs are those of matrix products and attention kernels, two a
-    multiplication and addition, as torch counts them; attention that is computed by sums over slices
-    (LlamaGen's on a CPU) is not among them, nor is choosing tokens.
+    of its own saw rows of a batch for it. FLOPs are those that torch counts: two for a multiplication and
+    addition of a matrix product, a convolution, attention on a GPU. Attention on a CPU and choosing
+    tokens are not among them.
     """
     rows: dict[torch.nn.Module, int] = {}
 

@@ -1,10 +1,12 @@
 """The cost of sampling: counts against counts by hand; of the times only that they are there."""
 
 import pytest
+import torch
 
-from cca import checkpoints
-from cca.cost import CostSettings, run
+from cca import checkpoints, models, tokenizers
+from cca.cost import CostSettings, count, run
 from cca.files import read_json
+from cca.guidance import Guidance
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,16 @@ def test_times_are_medians_between_extremes(costs: dict) -> None:
         low, middle, high = (costs[name][f"images_per_second{end}"] for end in ("_min", "", "_max"))
         assert 0 < low <= middle <= high
     assert 0 < costs["time_ratio"]["min"] <= costs["time_ratio"]["median"] <= costs["time_ratio"]["max"]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_step_of_many_tokens_is_one_pass(schedule: str) -> None:
+    sizes = {"image_size": 4, "channels": 1, "base_channels": 4, "channel_multipliers": [1], "blocks": 1}
+    sizes |= {"norm_groups": 2, "z_channels": 3, "codebook_size": 11, "patch_sizes": [1, 2, 4]}
+    tokenizer = tokenizers.build("multiscale", sizes)
+    model = models.build("var", {"depth": 2, "dim": 8, "heads": 2}, tokenizer, 3).eval()
+    labels, uniforms = torch.tensor([0, 1, 2, 0, 1]), torch.rand(5, 1 + 4 + 16)
+    for scale, passes in ((0.0, 3), (2.0, 6)):
+        guidance = Guidance(scale=scale, schedule=schedule)
+        counted = count(model, lambda guidance=guidance: model.sample(labels, guidance, uniforms), 5)
+        assert counted["passes_per_image"] == passes
