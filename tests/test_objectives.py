@@ -1,6 +1,7 @@
 """Each objective against an independent computation, and its refusals."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,3 +135,13 @@ def test_refusals_are_one_line(spec: dict, message: str) -> None:
         objectives.bind(spec)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_worked_example_of_the_contributing_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (tmp_path / "hinge.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+    loss = objectives.bind({"name": "hinge", "margin": 5})(G_POS, G_NEG, POSITIVE_PAIR)
+    assert loss.tolist() == [3.0, 10.0, 5.0, 5.0]
