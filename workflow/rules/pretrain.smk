@@ -12,7 +12,8 @@ rule pretrain:
         code=lambda w: digest("cca.pretrain", *model_code(w.model)),
     log:
         RESULTS + "/logs/pretrain/{model}.log",
-    threads: 2
+    threads: 1
+    priority: 1  # the longest path
     shell:
         "cca --threads {threads} pretrain --settings {params.settings:q} --tokenizer {input.tokenizer:q}"
         " --codes {input.codes:q} --out {output:q} > {log:q} 2>&1"

@@ -28,7 +28,7 @@ rule codes:
         code=lambda w: digest("cca.data.codes", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
     log:
         RESULTS + "/logs/codes/{tokenizer}.log",
-    threads: 2
+    threads: 1
     shell:
         "cca --threads {threads} codes --settings {params.settings:q} --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"
