@@ -1,17 +1,19 @@
 """A tier: everything that its results depend on, in one validated file."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from cca import objectives, plugins
+from cca import models, objectives, plugins, tokenizers
 from cca.cost import Cost, CostSettings
 from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
 from cca.errors import CCAError
-from cca.evaluate.protocol import EvaluationSettings
+from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.fakes import FakesSettings
 from cca.files import parse_yaml
@@ -19,13 +21,22 @@ from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
 from cca.pretrain import PretrainSettings
 from cca.report.claims.roles import TierClaims
-from cca.report.figures import Figure
-from cca.report.tables import Table
+from cca.report.figures import Figure, FigureSettings
+from cca.report.tables import Table, TableSettings
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
-from cca.settings import Settings, validate
+from cca.settings import Settings, as_value_error, validate
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
+
+FOLDERS = {"claims", "data", "features", "figures", "logs", "reference", "tables", "tokenizers"}
+"""Folders of a tier's results beside those of its models."""
+
+
+def check_spelling(what: str, value: float) -> None:
+    """Refuse a number that paths, where it is written in six digits without an exponent, cannot hold."""
+    if value < 0 or not re.fullmatch(r"[\d.]+", f"{value:g}") or float(f"{value:g}") != value:
+        raise CCAError(f"a {what} is {value}: it must be 0 or more, with at most six digits")
 
 
 class TokenizerEntry(TokenizerSettings):
@@ -69,7 +80,7 @@ class Tier(Settings):
         min_length=1, description="name of the data set and protocol, a column of the tables"
     )
     data: DataSettings
-    classifier: ClassifierSettings
+    classifier: ClassifierSettings | None = Field(default=None, description="of extractor cca-classifier")
     evaluation: EvaluationSettings
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
@@ -87,26 +98,76 @@ class Tier(Settings):
     claims: TierClaims | None = None
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Tier":
-        for name, model in self.models.items():
-            if model.tokenizer not in self.tokenizers:
-                raise ValueError(
-                    f"models.{name}.tokenizer '{model.tokenizer}' is none of {list(self.tokenizers)}"
-                )
-        for name in [*self.models, *self.finetunes, *self.tokenizers]:
-            if set(name) & set(",/ ") or name == BASE:
-                raise ValueError(f"the name '{name}' may not be '{BASE}' or hold a comma, a slash or a space")
-        for experiment in self.experiments():
-            if experiment.model not in self.models:
-                raise ValueError(
-                    f"an experiment names the model '{experiment.model}', not one of {list(self.models)}"
-                )
-            if experiment.finetune not in {BASE, *self.finetunes}:
-                raise ValueError(
-                    f"an experiment names the finetune '{experiment.finetune}', not one of "
-                    f"{[BASE, *self.finetunes]}"
-                )
+    def _is_possible(self) -> "Tier":
+        with as_value_error():
+            self._check_names()
+            self._check_parts_fit()
+            self._check_experiments()
         return self
+
+    def _check_names(self) -> None:
+        for section, taken in (("tokenizers", set()), ("models", FOLDERS), ("finetunes", {BASE, "pairs"})):
+            for name in getattr(self, section):
+                if not re.fullmatch(r"[\w.=+-]+", name):
+                    raise CCAError(
+                        f"{section}: the name '{name}' may hold letters, digits and . = + - _ only"
+                    )
+                if name in taken:
+                    raise CCAError(
+                        f"{section}: the name '{name}' is taken; taken are {', '.join(sorted(taken))}"
+                    )
+        titles = [model.title for model in self.models.values()]
+        if twice := {title for title in titles if titles.count(title) > 1}:
+            raise CCAError(f"models: the title '{min(twice)}' is given to two models")
+
+    def _check_parts_fit(self) -> None:
+        """Build every network without memory, and hold their sizes against the data's."""
+        sources = plugins.names("cca.data.sources")
+        if self.data.source not in sources:
+            raise CCAError(f"key 'data.source': '{self.data.source}' is not one of: {', '.join(sources)}")
+        built = {}
+        with torch.device("meta"):
+            for name, entry in self.tokenizers.items():
+                built[name] = tokenizers.build(entry.kind, entry.architecture)
+                for key in ("image_size", "channels"):
+                    ours, given = getattr(built[name], key), getattr(self.data, key)
+                    if ours != given:
+                        where = f"tokenizers.{name}.architecture.{key}"
+                        raise CCAError(f"key '{where}' is {ours}, but 'data.{key}' is {given}")
+            for name, model in self.models.items():
+                if model.tokenizer not in built:
+                    known = ", ".join(built)
+                    raise CCAError(
+                        f"key 'models.{name}.tokenizer': '{model.tokenizer}' is not one of: {known}"
+                    )
+                part = model.pretraining
+                models.build(part.family, part.architecture, built[model.tokenizer], num_classes=2)
+                batches = -(-model.sampling.num_samples // model.sampling.batch_size)
+                if self.shards > batches:
+                    raise CCAError(
+                        f"key 'shards': {self.shards}, but models.{name}.sampling has {batches} batches"
+                    )
+        if (self.classifier is not None) != (self.evaluation.extractor == CLASSIFIER):
+            raise CCAError(
+                f"section 'classifier' goes with evaluation.extractor '{CLASSIFIER}', and only with it"
+            )
+
+    def _check_experiments(self) -> None:
+        finetunes = {BASE, *self.finetunes}
+        for e in self.experiments():
+            if e.model not in self.models:
+                raise CCAError(
+                    f"an experiment names the model '{e.model}', not one of: {', '.join(self.models)}"
+                )
+            if e.finetune not in finetunes:
+                known = ", ".join(sorted(finetunes))
+                raise CCAError(f"an experiment names the finetune '{e.finetune}', not one of: {known}")
+            if e.seed < 0:
+                raise CCAError(f"an experiment of '{e.model}' has the seed {e.seed}: seeds are 0 or more")
+            check_spelling("guidance scale", e.scale)
+        for name in self.models:
+            for finetune in self.finetunes:
+                check_spelling("mask rate", self.mask_rate(name, finetune))
 
     def experiments(self) -> list[Experiment]:
         """Every experiment that a table, a figure or a claim needs, once."""
@@ -147,6 +208,26 @@ class Tier(Settings):
     def cost_of(self, model: str) -> CostSettings:
         """Settings of stage ``cost``."""
         return CostSettings(guidance=self.models[model].sampling.guidance, **self.cost.model_dump())
+
+    def table(self, name: str) -> TableSettings:
+        """Settings of stage ``report table``."""
+        return TableSettings(**self._artefact(name, self.tables[name]))
+
+    def figure(self, name: str) -> FigureSettings:
+        """Settings of stage ``report figure``."""
+        return FigureSettings(**self._artefact(name, self.figures[name]))
+
+    def _artefact(self, name: str, artefact: Table | Figure) -> dict:
+        shown = artefact.experiments()
+        return {
+            "name": name,
+            "content": artefact.model_dump(mode="json"),
+            "benchmark": self.benchmark,
+            "titles": {e.model: self.models[e.model].title for e in shown},
+            "objectives": {
+                e.finetune: self.finetunes[e.finetune].objective for e in shown if e.finetune != BASE
+            },
+        }
 
 
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:

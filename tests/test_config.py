@@ -15,10 +15,8 @@ FOLDER = Path(__file__).parents[1] / "workflow/config"
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_shipped_tiers_are_valid(name: str) -> None:
     tier = load_tier(name, FOLDER)
-    assert tier.experiments()
-    for model in tier.models:
-        for finetune in tier.finetunes:
-            assert tier.finetune(model, finetune).batch_size == tier.models[model].finetuning.batch_size
+    used = {experiment.finetune for experiment in tier.experiments()}
+    assert {"base", *tier.finetunes} == used  # nothing is declared in vain
 
 
 def test_experiments_are_declared_once_and_the_base_model_is_shared_by_seeds() -> None:
@@ -60,23 +58,29 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"data": {"heldout_fraction": "half"}},
             "key 'data.heldout_fraction': Input should be a valid number",
         ),
-        ({"models": {"llamagen-s": {"tokenizer": "vqq"}}}, "models.llamagen-s.tokenizer 'vqq' is none of "),
+        (
+            {"models": {"llamagen-s": {"tokenizer": "vqq"}}},
+            "key 'models.llamagen-s.tokenizer': 'vqq' is not one of: vq",
+        ),
         (
             {"models": {"llamagen-s": {"sampling": {"guidance": {"scale": 1}}}}},
             "sampling.guidance.scale is set by the experiments",
         ),
-        ({"finetunes": {"a,b": {"objective": {"name": "dpo"}}}}, "the name 'a,b' may not be"),
-        ({"finetunes": {"base": {"objective": {"name": "dpo"}}}}, "the name 'base' may not be"),
+        (
+            {"finetunes": {"a,b": {"objective": {"name": "dpo"}}}},
+            "finetunes: the name 'a,b' may hold letters, digits",
+        ),
+        ({"finetunes": {"base": {"objective": {"name": "dpo"}}}}, "finetunes: the name 'base' is taken"),
         ({"finetunes": {"dpo": {"objective": {"lam": 1}}}}, "unknown key 'lam'; allowed keys: beta"),
         ({"tables": {"table9": {}}}, "'table9' is not one of the tables: table2, table3"),
         ({"tables": {"table3": {"seeds": []}}}, "key 'seeds': List should have at least 1 item"),
         (
             {"tables": {"table2": {"measured": [{"model": "gpt"}]}}},
-            "an experiment names the model 'gpt', not one of ",
+            "an experiment names the model 'gpt', not one of: llamagen-s, ",
         ),
         (
             {"tables": {"table2": {"measured": [{"model": "llamagen-s", "finetune": "x"}]}}},
-            "an experiment names the finetune 'x', not one of ",
+            "an experiment names the finetune 'x', not one of: base, ",
         ),
         (
             {"models": {"llamagen-s": {"pretraining": {"family": "gpt"}}}},
@@ -86,6 +90,28 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"models": {"llamagen-s": {"pretraining": {"architecture": {"dim": 98}}}}},
             "dim 98 is not divisible by heads",
         ),
+        (
+            {"data": {"image_size": 32}},
+            "'tokenizers.vq.architecture.image_size' is 28, but 'data.image_size' is 32",
+        ),
+        ({"data": {"source": "mnist"}}, "key 'data.source': 'mnist' is not one of: folder, mnist5k"),
+        ({"models": {"var-s": {"tokenizer": "vq"}}}, "var needs a tokenizer of kind 'multiscale', not 'vq'"),
+        ({"models": {"var-s": {"title": "LlamaGen-S"}}}, "the title 'LlamaGen-S' is given to two models"),
+        ({"shards": 1000}, "key 'shards': 1000, but models.llamagen-s.sampling has 20 batches"),
+        ({"figures": {"fig4_lambda_sweep": {"seeds": [-1]}}}, "has the seed -1"),
+        (
+            {"finetunes": {"dpo": {"mask_rate": 1e-5}}},
+            "a mask rate is 1e-05: it must be 0 or more, with at most six",
+        ),
+        (
+            {"tables": {"table2": {"measured": [{"model": "llamagen-s", "cfg_scale": 0.12345678}]}}},
+            "a guidance scale is 0.12345678",
+        ),
+        (
+            {"evaluation": {"extractor": "cca-inception"}},
+            "section 'classifier' goes with evaluation.extractor",
+        ),
+        ({"classifier": {"architecture": {"spatial_stage": 9}}}, "spatial_stage 9 is not one of 3 stages"),
         (
             {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},
             "unknown key 'codebook'; allowed keys: ",

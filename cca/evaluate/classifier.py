@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from cca import checkpoints
@@ -24,6 +24,16 @@ class ClassifierArchitecture(Settings):
     spatial_stage: int = Field(1, ge=0, description="the stage, from 0, of whose map sFID is computed")
     spatial_channels: int = Field(4, ge=1, description="its first channels are taken; Inception's first 7")
     dropout: float = Field(0.2, ge=0, lt=1, description="of the averaged last map, in training")
+
+    @model_validator(mode="after")
+    def _spatial_map_exists(self) -> "ClassifierArchitecture":
+        if self.spatial_stage >= len(self.widths):
+            raise ValueError(
+                f"spatial_stage {self.spatial_stage} is not one of {len(self.widths)} stages, from 0"
+            )
+        if self.spatial_channels > self.widths[self.spatial_stage]:
+            raise ValueError(f"spatial_channels {self.spatial_channels} are more than that stage has")
+        return self
 
 
 class ClassifierOutput(NamedTuple):

@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 
-WORKFLOW = Path(workflow.basedir) / "workflow"
+WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
 TIER = config.get("tier", "mini")
 RESULTS = f"results/{TIER}"
@@ -20,7 +22,7 @@ except CCAError as error:
     sys.exit(f"error: {error}")
 
 # `cca` of this very environment, also where it is not activated; progress bars write to logs here.
-shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH TQDM_MININTERVAL=10; ")
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10; ")
 
 
 wildcard_constraints:

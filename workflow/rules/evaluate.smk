@@ -4,17 +4,18 @@
 rule evaluate:
     input:
         reference=rules.reference.output,
-        weights=rules.features.output,
+        weights=WEIGHTS,
         samples=expand(rules.sample.output, shard=range(tier.shards), shards=tier.shards, allow_missing=True),
     output:
         RESULTS + "/{model}/{finetune}/seed={seed}/s={scale}/metrics.json",
     params:
         settings=settings(tier.evaluation),
         code=digest("cca.evaluate.evaluator"),
+        weights=weights_option,
         folder=lambda w, input: Path(input.samples[0]).parent,
     log:
         RESULTS + "/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}.log",
     threads: 1
     shell:
         "cca --threads {threads} evaluate {input.reference:q} {params.folder:q}"
-        " --settings {params.settings:q} --weights {input.weights:q} --out {output:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} {params.weights:q} --out {output:q} > {log:q} 2>&1"

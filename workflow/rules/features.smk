@@ -1,34 +1,44 @@
 # The features that metrics are computed on, and the reference batch with its statistics.
 
+CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
+WEIGHTS = [CLASSIFIER] if tier.classifier else []  # another extractor finds its own
 
-rule features:
-    input:
-        images=rules.data.output,
-    output:
-        f"{RESULTS}/features/classifier.safetensors",
-    params:
-        settings=settings(tier.classifier),
-        code=digest("cca.train_classifier"),
-    log:
-        f"{RESULTS}/logs/features.log",
-    threads: 1
-    shell:
-        "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
-        " --out {output:q} > {log:q} 2>&1"
+
+if tier.classifier:
+
+    rule features:
+        input:
+            images=rules.data.output,
+        output:
+            CLASSIFIER,
+        params:
+            settings=settings(tier.classifier),
+            code=digest("cca.train_classifier"),
+        log:
+            f"{RESULTS}/logs/features.log",
+        threads: 1
+        shell:
+            "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
+            " --out {output:q} > {log:q} 2>&1"
+
+
+def weights_option(wildcards, input):
+    return ["--weights", *input.weights] if input.weights else []
 
 
 rule reference:
     input:
         images=rules.data.output,
-        weights=rules.features.output,
+        weights=WEIGHTS,
     output:
         f"{RESULTS}/reference/reference.npz",
     params:
         settings=settings(tier.evaluation),
         code=digest("cca.evaluate.reference"),
+        weights=weights_option,
     log:
         f"{RESULTS}/logs/reference.log",
     threads: 1
     shell:
         "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
-        " --weights {input.weights:q} --out {output:q} > {log:q} 2>&1"
+        " {params.weights:q} --out {output:q} > {log:q} 2>&1"

@@ -1,20 +1,6 @@
 # Tables and figures of the tier, and their copies where users ask for them.
 
 
-def content(kind, name):
-    """Settings of a table or figure: its own section and the names that it prints."""
-    section = getattr(tier, kind)[name]
-    shown = section.experiments()
-    values = {
-        "name": name,
-        "content": section.model_dump(mode="json"),
-        "benchmark": tier.benchmark,
-        "titles": {e.model: tier.models[e.model].title for e in shown},
-        "objectives": {e.finetune: tier.finetunes[e.finetune].objective for e in shown if e.finetune != BASE},
-    }
-    return settings(values)
-
-
 def files(kind, name):
     return [f"{RESULTS}/{path}" for path in getattr(tier, kind)[name].files()]
 
@@ -28,7 +14,7 @@ rule table:
         md=RESULTS + "/tables/{table}.md",
         tex=RESULTS + "/tables/{table}.tex",
     params:
-        settings=lambda w: content("tables", w.table),
+        settings=lambda w: settings(tier.table(w.table)),
         code=lambda w: digest("cca.report.tables", f"cca.report.tables.{w.table}"),
         results=RESULTS,
     log:
@@ -47,7 +33,7 @@ rule figure:
         png=RESULTS + "/figures/{figure}.png",
         csv=RESULTS + "/figures/{figure}.csv",
     params:
-        settings=lambda w: content("figures", w.figure),
+        settings=lambda w: settings(tier.figure(w.figure)),
         code=lambda w: digest("cca.report.figures", f"cca.report.figures.{w.figure}"),
         results=RESULTS,
     log:
