@@ -1,13 +1,16 @@
 """Checkpoints: safetensors files that say how to build the module they belong to."""
 
+import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cca import models, tokenizers
 from cca.errors import CCAError
 from cca.files import atomic, require
 
@@ -25,20 +28,58 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         CCAError: missing, truncated or foreign file.
     """
+    with _opened(path) as archive:
+        return {name: archive.get_tensor(name) for name in archive.keys()}, _header(archive, path)  # noqa: SIM118
+
+
+def metadata(path: Path) -> dict:
+    """Metadata of a checkpoint written by `save`; its tensors are not read.
+
+    Raises:
+        CCAError: as `read`.
+    """
+    with _opened(path) as archive:
+        return _header(archive, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
     try:
         with safe_open(require(path), framework="pt") as archive:
-            metadata = (archive.metadata() or {}).get("cca")
-            state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+            yield archive
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CCAError(
             f"{path}: damaged or not a checkpoint ({reason}); delete it and make it again"
         ) from None
-    if metadata is None:
+
+
+def _header(archive: safe_open, path: Path) -> dict:
+    if (text := (archive.metadata() or {}).get("cca")) is None:
         raise CCAError(
             f"{path}: no description of the module in the file's header; not written by this project"
         )
-    return state, json.loads(metadata)
+    return json.loads(text)
+
+
+def described(metadata: dict, path: Path, *keys: str) -> list:
+    """The values of ``keys`` in the metadata of ``path``.
+
+    Raises:
+        CCAError: one is missing, because the checkpoint is of something else.
+    """
+    if missing := [key for key in keys if key not in metadata]:
+        raise CCAError(f"{path}: a checkpoint of something else: its header has no '{missing[0]}'")
+    return [metadata[key] for key in keys]
+
+
+def identity(module: nn.Module) -> str:
+    """SHA-256 of a module's state: names, types, shapes and values, on whatever device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -60,38 +101,3 @@ def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CCAError(f"{path}: does not fit the model: {problems[0]}{more}")
     module.load_state_dict(state)
-
-
-def _described(metadata: dict, path: Path, *keys: str) -> list:
-    if missing := [key for key in keys if key not in metadata]:
-        raise CCAError(f"{path}: a checkpoint of something else: its header has no '{missing[0]}'")
-    return [metadata[key] for key in keys]
-
-
-def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of a checkpoint, in eval mode."""
-    state, metadata = read(path)
-    tokenizer = tokenizers.build(*_described(metadata, path, "kind", "architecture"))
-    fill(tokenizer, state, path)
-    return tokenizer.eval()
-
-
-def save_tokenizer(path: Path, tokenizer: tokenizers.Tokenizer, kind: str, architecture: dict) -> None:
-    """Write a tokenizer so that `load_tokenizer` can build it."""
-    save(path, tokenizer, {"kind": kind, "architecture": architecture})
-
-
-def load_model(path: Path, tokenizer: tokenizers.Tokenizer) -> models.ARModel:
-    """The autoregressive model of a checkpoint over the codes of ``tokenizer``, in eval mode."""
-    state, metadata = read(path)
-    family, architecture, num_classes = _described(metadata, path, "family", "architecture", "num_classes")
-    model = models.build(family, architecture, tokenizer, num_classes)
-    fill(model, state, path)
-    return model.eval()
-
-
-def save_model(path: Path, model: models.ARModel, family: str, architecture: dict) -> None:
-    """Write a model so that `load_model` can build it."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    metadata = {"family": family, "architecture": architecture, "num_classes": model.num_classes}
-    save(path, model, {**metadata, "parameters": parameters})

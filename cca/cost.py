@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from cca import checkpoints
+from cca import models, tokenizers
 from cca.device import autocast, pick
 from cca.files import write_json
 from cca.guidance import Guidance
@@ -45,7 +45,7 @@ def run(settings: CostSettings, *, model: Path, tokenizer: Path, out: Path) -> d
     by repetition.
     """
     device = pick()
-    network = checkpoints.load_model(model, checkpoints.load_tokenizer(tokenizer)).to(device)
+    network = models.load(model, tokenizers.load(tokenizer)).to(device)
     index = np.arange(settings.batch_size)
     labels = torch.from_numpy(index % network.num_classes).to(device)
     uniforms = torch.from_numpy(sample_uniforms(0, index, network.num_tokens)).to(device)

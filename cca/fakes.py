@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from cca import checkpoints
+from cca import models, tokenizers
 from cca import pairs as pair_data
 from cca.data import codes as code_data
 from cca.device import autocast, pick
@@ -29,7 +29,7 @@ def run(
     """Stage ``fakes``: codes drawn for the label of every pair, for a masked one unconditionally."""
     device = pick()
     labels = pair_data.load(pairs, code_data.load(codes)).label
-    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
+    model = models.load(base, tokenizers.load(tokenizer)).to(device)
     fakes = np.empty((len(labels), model.num_tokens), dtype=np.int32)
     for start in tqdm(range(0, len(labels), settings.batch_size), desc="fakes"):
         batch = np.arange(start, min(start + settings.batch_size, len(labels)))

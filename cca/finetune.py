@@ -8,7 +8,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from cca import checkpoints, objectives, score
+from cca import checkpoints, models, objectives, score, tokenizers
 from cca import pairs as pair_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
@@ -70,8 +70,8 @@ def run(
     reference = np.stack(score.load(scores, items))
     if not (steps := len(items) // settings.batch_size):
         raise CCAError(f"{pairs}: {len(items)} pairs are fewer than a batch of {settings.batch_size}")
-    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
-    architecture = checkpoints.read(base)[1]
+    coder = tokenizers.load(tokenizer)
+    model = models.load(base, coder).to(device)
     model.train(settings.dropout)
     seed_torch("finetune", seed)
     objective = objectives.bind(settings.objective)
@@ -93,7 +93,8 @@ def run(
         log=out.with_suffix(".log.csv"),
         micro_batch=settings.micro_batch,
     )
-    checkpoints.save_model(out, model, architecture["family"], architecture["architecture"])
+    described = checkpoints.metadata(base)
+    models.save(out, model, coder, described["family"], described["architecture"])
     return {"steps": steps, "pairs": steps * settings.batch_size}
 
 

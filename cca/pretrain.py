@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from cca import checkpoints, models, plugins
+from cca import models, plugins, tokenizers
 from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.rng import generator, seed_torch
@@ -37,9 +37,8 @@ def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) 
     device = pick()
     data = code_data.load(codes)
     seed_torch("pretrain", settings.seed)
-    model = models.build(
-        settings.family, settings.architecture, checkpoints.load_tokenizer(tokenizer), data.num_classes
-    )
+    coder = tokenizers.load(tokenizer)
+    model = models.build(settings.family, settings.architecture, coder, data.num_classes)
     model.to(device).train()
     rng = generator("pretrain", settings.seed)
     images, crops, _ = data.codes.shape
@@ -63,5 +62,5 @@ def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) 
         what="pretrain",
         log=out.with_suffix(".log.csv"),
     )
-    checkpoints.save_model(out, model, settings.family, settings.architecture)
+    models.save(out, model, coder, settings.family, settings.architecture)
     return {"parameters": sum(p.numel() for p in model.parameters())}

@@ -1,7 +1,6 @@
 """Sampling images in shards that do not change them."""
 
 from pathlib import Path
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from cca import checkpoints
+from cca import models, tokenizers
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.files import write_npz
@@ -90,17 +89,15 @@ def run(
     """
     device = pick()
     first, last = shard_range(settings.num_samples, settings.batch_size, shard, shards)
-    decoder = checkpoints.load_tokenizer(tokenizer).to(device)
-    network = checkpoints.load_model(model, decoder).to(device)
+    decoder = tokenizers.load(tokenizer).to(device)
+    network = models.load(model, decoder).to(device)
     labels = sample_labels(settings.num_samples, network.num_classes, settings.labels, seed)
-    images, seconds = [], 0.0
+    images = []
     for start in tqdm(range(first, last, settings.batch_size), desc="sample"):
         index = np.arange(start, min(start + settings.batch_size, last))
         uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
-        begun = perf_counter()
         with torch.inference_mode(), autocast(device):
             codes = network.sample(torch.from_numpy(labels[index]).to(device), settings.guidance, uniforms)
-            seconds += perf_counter() - begun
             images.append(to_uint8(decoder.decode(codes), settings.postprocessing))
     write_npz(
         out,
@@ -109,4 +106,4 @@ def run(
         start=np.array(first),
         total=np.array(settings.num_samples),
     )
-    return {"samples": last - first, "seconds_drawing_codes": seconds}
+    return {"samples": last - first}

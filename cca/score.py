@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from cca import checkpoints
+from cca import models, tokenizers
 from cca import pairs as pair_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
@@ -37,7 +37,7 @@ def run(
     """Stage ``score``: log p_phi of both sides of every pair, one forward pass each."""
     device = pick()
     items = pair_data.load_epoch(pairs, codes, fakes)
-    model = checkpoints.load_model(base, checkpoints.load_tokenizer(tokenizer)).to(device)
+    model = models.load(base, tokenizers.load(tokenizer)).to(device)
     model.train(settings.dropout)
     seed_torch("score", seed)
     scores = np.empty((2, len(items)), dtype=np.float32)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from cca import checkpoints, plugins, tokenizers
+from cca import plugins, tokenizers
 from cca.data.augment import Augmentation, augment
 from cca.data.images import load, to_tensor
 from cca.device import autocast, pick
@@ -85,11 +85,7 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
     """
     device, data, training = pick(), load(images), settings.training
     seed_torch("tokenizer", settings.seed)
-    schema = plugins.configure("cca.tokenizers", settings.kind, "Architecture", settings.architecture)
-    architecture = schema.model_dump(
-        mode="json"
-    )  # with its defaults, so that the file does not depend on them
-    tokenizer = tokenizers.build(settings.kind, architecture).to(device).train()
+    tokenizer = tokenizers.build(settings.kind, settings.architecture).to(device).train()
     wanted = (tokenizer.image_size, tokenizer.image_size, tokenizer.channels)
     if data.train_images.shape[1:] != wanted:
         raise CCAError(
@@ -133,7 +129,7 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
     )
     tokenizer.eval()
     measured = quality(tokenizer, data.train_images, data.heldout_images)
-    checkpoints.save_tokenizer(out, tokenizer, settings.kind, architecture)
+    tokenizers.save(out, tokenizer, settings.kind, settings.architecture)
     return {**measured, "parameters": sum(p.numel() for p in tokenizer.parameters())}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints, models, tokenizers
+from cca import models, tokenizers
 from cca.data import codes as code_data
 from cca.data.codes import CodesSettings
 from cca.files import write_npz
@@ -62,12 +62,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     seed_torch("world")
     tokenizer = tokenizers.build("vq", TOKENIZER)
-    checkpoints.save_tokenizer(made.tokenizer, tokenizer, "vq", TOKENIZER)
+    tokenizers.save(made.tokenizer, tokenizer, "vq", TOKENIZER)
     code_data.run(CodesSettings(crops=2), images=made.images, tokenizer=made.tokenizer, out=made.codes)
     model = models.build("llamagen", MODEL, tokenizer, num_classes=3)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 2:
                 weight.normal_(std=0.3)
-    checkpoints.save_model(made.model, model, "llamagen", MODEL)
+    models.save(made.model, model, tokenizer, "llamagen", MODEL)
     return made

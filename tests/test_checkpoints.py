@@ -6,19 +6,54 @@ import pytest
 import torch
 from torch import nn
 
-from cca import checkpoints
+from cca import checkpoints, models, tokenizers
 from cca.errors import CCAError
 
 
 def test_a_model_comes_back_with_its_weights_and_in_eval_mode(world, tmp_path: Path) -> None:
-    tokenizer = checkpoints.load_tokenizer(world.tokenizer)
-    model = checkpoints.load_model(world.model, tokenizer)
+    tokenizer = tokenizers.load(world.tokenizer)
+    model = models.load(world.model, tokenizer)
     assert not model.training and not tokenizer.training
     assert (model.num_classes, model.num_tokens, model.vocab_size) == (3, 16, 12)
     state, metadata = checkpoints.read(world.model)
     assert all((model.state_dict()[name] == tensor).all() for name, tensor in state.items())
     assert metadata["family"] == "llamagen"
     assert metadata["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_metadata_is_read_without_the_tensors(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = checkpoints.read(world.model)[1]
+    monkeypatch.setattr(checkpoints, "read", None)
+    assert checkpoints.metadata(world.model) == wanted
+    with pytest.raises(CCAError, match="damaged or not a checkpoint"):
+        checkpoints.metadata(world.codes)
+
+
+def test_identity_is_that_of_names_types_shapes_and_values() -> None:
+    module = nn.Linear(4, 2)
+    identities = {checkpoints.identity(module)}
+    for changed in (nn.Linear(2, 4), nn.ModuleList([module]), module.double()):
+        identities.add(checkpoints.identity(changed))
+    assert len(identities) == 4
+    before = checkpoints.identity(module.train())
+    assert checkpoints.identity(module.eval()) == before
+    with torch.no_grad():
+        module.bias[1] += 1e-9
+    assert checkpoints.identity(module) != before
+
+
+def test_a_model_is_not_given_the_codes_of_another_tokenizer(world) -> None:
+    tokenizer = tokenizers.load(world.tokenizer)
+    with torch.no_grad():
+        next(tokenizer.parameters()).flatten()[0] += 0.1  # the same shapes, other codes
+    with pytest.raises(CCAError, match="a model of another tokenizer's codes") as error:
+        models.load(world.model, tokenizer)
+    assert "\n" not in str(error.value)
+
+
+def test_architectures_are_written_with_their_defaults(world) -> None:
+    assert checkpoints.metadata(world.model)["architecture"]["rope_base"] == 10000.0
+    assert checkpoints.metadata(world.tokenizer)["architecture"]["commitment"] == 0.25
 
 
 def damaged(path: Path, data: bytes) -> None:
@@ -49,9 +84,9 @@ def test_missing_and_undescribed_files(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_is_not_a_model(world) -> None:
-    tokenizer = checkpoints.load_tokenizer(world.tokenizer)
+    tokenizer = tokenizers.load(world.tokenizer)
     with pytest.raises(CCAError, match="its header has no 'family'"):
-        checkpoints.load_model(world.tokenizer, tokenizer)
+        models.load(world.tokenizer, tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cca import checkpoints, models, tokenizers
+from cca import models, tokenizers
 from cca.cost import CostSettings, count, run
 from cca.files import read_json
 from cca.guidance import Guidance
@@ -18,7 +18,7 @@ def costs(world, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def test_guidance_takes_two_forward_passes_a_step(world, costs: dict) -> None:
-    model = checkpoints.load_model(world.model, checkpoints.load_tokenizer(world.tokenizer))
+    model = models.load(world.model, tokenizers.load(world.tokenizer))
     assert costs["guidance_free"]["passes_per_image"] == model.num_steps == 16
     assert costs["guided"]["passes_per_image"] == 2 * model.num_steps
     assert (costs["guidance_free"]["s"], costs["guided"]["s"]) == (0, 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints, fakes, finetune, pairs, score
+from cca import fakes, finetune, models, pairs, score, tokenizers
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
 
@@ -49,7 +49,7 @@ def test_samples_are_the_models_and_do_not_depend_on_the_batch_size(
     fakes.run(fakes.FakesSettings(batch_size=7), **inputs, out=tmp_path / "again.npz", seed=0)
     changed = (read_npz(tmp_path / "again.npz")["codes"] != drawn).any(axis=1)
     assert changed.sum() <= 1  # another order of sums, see tests/test_sampling.py
-    model = checkpoints.load_model(files["base"], checkpoints.load_tokenizer(files["tokenizer"]))
+    model = models.load(files["base"], tokenizers.load(files["tokenizer"]))
     labels = torch.from_numpy(epoch(files).pairs.label)
     with torch.no_grad():
         own = model.log_prob(torch.from_numpy(drawn.astype(np.int64)), labels).mean()
@@ -59,7 +59,7 @@ def test_samples_are_the_models_and_do_not_depend_on_the_batch_size(
 
 def test_scores_are_log_likelihoods_of_both_sides(files: dict[str, Path], tmp_path: Path) -> None:
     score.run(score.ScoreSettings(batch_size=33), **files, out=tmp_path / "scores.npz", seed=0)
-    model = checkpoints.load_model(files["base"], checkpoints.load_tokenizer(files["tokenizer"]))
+    model = models.load(files["base"], tokenizers.load(files["tokenizer"]))
     sides = epoch(files).sides(np.arange(80), CPU)
     for scores, tokens, labels in zip(
         score.load(tmp_path / "scores.npz", epoch(files)), sides.tokens, sides.labels, strict=True

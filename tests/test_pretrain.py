@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints, pretrain
+from cca import checkpoints, models, pretrain, tokenizers
 from cca.files import read_npz, write_npz
 from cca.pretrain import PretrainSettings
 
@@ -43,9 +43,7 @@ def test_conditional_and_unconditional_likelihoods_are_learnt(
     world, two_images: Path, tmp_path: Path
 ) -> None:
     train(world, two_images, tmp_path / "model.safetensors")
-    model = checkpoints.load_model(
-        tmp_path / "model.safetensors", checkpoints.load_tokenizer(world.tokenizer)
-    )
+    model = models.load(tmp_path / "model.safetensors", tokenizers.load(world.tokenizer))
     codes = torch.from_numpy(read_npz(two_images)["codes"][:2, 0].astype(np.int64))
     with torch.no_grad():
         own = model.log_prob(codes, torch.tensor([0, 1]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints, finetune, pairs, score
+from cca import checkpoints, finetune, models, pairs, score, tokenizers
 from cca.data import codes as code_data
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
@@ -36,7 +36,7 @@ def test_scores_are_the_base_models_log_likelihoods_of_each_pair(files: dict[str
     codes = code_data.load(files["codes"])
     items = pairs.load(files["pairs"], codes)
     positive, negative = score.load(files["scores"], items)
-    model = checkpoints.load_model(files["base"], checkpoints.load_tokenizer(files["tokenizer"]))
+    model = models.load(files["base"], tokenizers.load(files["tokenizer"]))
     for index in (0, 41, 79):
         tokens = codes.select(items.image[[index]], items.crop[[index]])
         for scores, labels in ((positive, items.label), (negative, items.negative)):

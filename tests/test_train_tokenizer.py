@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints, train_tokenizer
+from cca import checkpoints, tokenizers, train_tokenizer
 from cca.errors import CCAError
 from cca.files import write_npz
 from cca.settings import validate
@@ -76,7 +76,7 @@ def test_training_lowers_the_error_and_writes_what_it_made(images, tmp_path):
     for row in (log[0], log[-1]):
         assert row["loss"] == pytest.approx(row["l1"] + row["l2"] + row["quantiser"], rel=1e-4)
     assert np.mean([r["l2"] for r in log[-10:]]) < 0.5 * np.mean([r["l2"] for r in log[:5]])
-    tokenizer = checkpoints.load_tokenizer(out)
+    tokenizer = tokenizers.load(out)
     again = quality(tokenizer, *np.split(all_images(images), [24]))
     assert measured == {**again, "parameters": sum(p.numel() for p in tokenizer.parameters())}
     assert json.loads(json.dumps(measured)) == measured

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from cca import checkpoints
+from cca import tokenizers
 from cca.data import images as image_data
 from cca.data.augment import Augmentation, augment
 from cca.device import pick
@@ -49,7 +49,7 @@ class Codes:
 def run(settings: CodesSettings, *, images: Path, tokenizer: Path, out: Path) -> dict:
     """Stage ``codes``: encode ``settings.crops`` augmented copies of every training image."""
     data = image_data.load(images)
-    model = checkpoints.load_tokenizer(tokenizer).to(pick())
+    model = tokenizers.load(tokenizer).to(pick())
     count = len(data.train_images)
     codes = np.empty((count, settings.crops, model.num_tokens), dtype=np.int32)
     for crop in tqdm(range(settings.crops), desc="codes"):

@@ -5,10 +5,12 @@ A family is a module of this package with two names: ``Architecture`` (its `Sett
 """
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from cca import plugins
+from cca import checkpoints, plugins
+from cca.errors import CCAError
 from cca.guidance import Guidance
 from cca.tokenizers import Tokenizer
 
@@ -56,3 +58,33 @@ def build(family: str, architecture: dict, tokenizer: Tokenizer, num_classes: in
     """An untrained model of ``family`` for the codes of ``tokenizer``."""
     settings = plugins.configure("cca.models", family, "Architecture", architecture)
     return plugins.load("cca.models", family).Model(settings, tokenizer, num_classes)
+
+
+def load(path: Path, tokenizer: Tokenizer) -> ARModel:
+    """The model of a checkpoint over the codes of ``tokenizer``, in eval mode.
+
+    Raises:
+        CCAError: a damaged file, a checkpoint of something else, or of a model of another tokenizer's codes.
+    """
+    state, metadata = checkpoints.read(path)
+    family, architecture, num_classes, trained_with = checkpoints.described(
+        metadata, path, "family", "architecture", "num_classes", "tokenizer"
+    )
+    if trained_with != checkpoints.identity(tokenizer):
+        raise CCAError(f"{path}: a model of another tokenizer's codes; give the tokenizer of its training")
+    model = build(family, architecture, tokenizer, num_classes)
+    checkpoints.fill(model, state, path)
+    return model.eval()
+
+
+def save(path: Path, model: ARModel, tokenizer: Tokenizer, family: str, architecture: dict) -> None:
+    """Write a model so that `load` can build it, whatever becomes of the defaults of its family."""
+    settings = plugins.configure("cca.models", family, "Architecture", architecture)
+    metadata = {
+        "family": family,
+        "architecture": settings.model_dump(mode="json"),
+        "num_classes": model.num_classes,
+        "tokenizer": checkpoints.identity(tokenizer),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    checkpoints.save(path, model, metadata)

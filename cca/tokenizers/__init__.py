@@ -5,11 +5,12 @@ and ``Model`` (a `Tokenizer` built as ``Model(architecture)``).
 """
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
-from cca import plugins
+from cca import checkpoints, plugins
 
 
 class Tokenizer(nn.Module, ABC):
@@ -42,3 +43,22 @@ def build(kind: str, architecture: dict) -> Tokenizer:
     """An untrained tokenizer of ``kind``."""
     settings = plugins.configure("cca.tokenizers", kind, "Architecture", architecture)
     return plugins.load("cca.tokenizers", kind).Model(settings)
+
+
+def load(path: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint, in eval mode.
+
+    Raises:
+        CCAError: a damaged file, or a checkpoint of something else.
+    """
+    state, metadata = checkpoints.read(path)
+    tokenizer = build(*checkpoints.described(metadata, path, "kind", "architecture"))
+    checkpoints.fill(tokenizer, state, path)
+    return tokenizer.eval()
+
+
+def save(path: Path, tokenizer: Tokenizer, kind: str, architecture: dict) -> None:
+    """Write a tokenizer so that `load` can build it, whatever becomes of the defaults of its kind."""
+    settings = plugins.configure("cca.tokenizers", kind, "Architecture", architecture)
+    metadata = {"kind": kind, "architecture": settings.model_dump(mode="json")}
+    checkpoints.save(path, tokenizer, metadata)

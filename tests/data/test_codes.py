@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cca import checkpoints
+from cca import tokenizers
 from cca.data import codes, images
 from cca.data.augment import Augmentation
 from cca.errors import CCAError
@@ -16,7 +16,7 @@ from cca.files import read_npz, write_npz
 def test_without_augmentation_every_crop_is_the_images_own_codes(world) -> None:
     data = codes.load(world.codes)
     assert data.codes.shape == (40, 2, 16) and (data.codes[:, 0] == data.codes[:, 1]).all()
-    tokenizer = checkpoints.load_tokenizer(world.tokenizer)
+    tokenizer = tokenizers.load(world.tokenizer)
     with torch.inference_mode():
         expected = tokenizer.encode(images.to_tensor(images.load(world.images).train_images))
     assert (data.codes[:, 0] == expected.numpy()).all()

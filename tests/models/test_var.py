@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cca import checkpoints, models, plugins, tokenizers
+from cca import models, plugins, tokenizers
 from cca.decoding import choose_tokens
 from cca.errors import CCAError
 from cca.guidance import Guidance
@@ -289,8 +289,9 @@ def test_the_tokenizer_follows_the_model_but_is_no_part_of_it():
 def test_a_checkpoint_comes_back_the_same(tmp_path: Path):
     model = random_model()
     codes, labels = random_inputs(model, 2)
-    checkpoints.save_model(tmp_path / "m.safetensors", model, "var", SIZES)
-    loaded = checkpoints.load_model(tmp_path / "m.safetensors", tiny_tokenizer(1, 2, 3, 4))
+    tokenizer = tiny_tokenizer(1, 2, 3, 4)
+    models.save(tmp_path / "m.safetensors", model, tokenizer, "var", SIZES)
+    loaded = models.load(tmp_path / "m.safetensors", tokenizer)
     assert torch.equal(loaded.log_prob(codes, labels), model.log_prob(codes, labels))
 
 
