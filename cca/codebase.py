@@ -3,15 +3,23 @@
 import ast
 import hashlib
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 
 def digest(*modules: str) -> str:
-    """SHA-256 over the named modules and everything of ``cca`` that they import, transitively.
+    """SHA-256 over the code of the named modules and of all that they reach.
 
-    Comments, docstrings and layout do not count. Plug-ins are loaded by name at run time, which no
-    static reading finds: name those that the stage uses.
+    Comments, docstrings and layout do not count.
+    """
+    code = "".join(f"{module}\n{_read(module)[0]}\n" for module in reached(*modules))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def reached(*modules: str) -> list[str]:
+    """The named modules and everything of ``cca`` that they import, transitively, in order.
+
+    Plug-ins are loaded by name at run time, which no static reading finds: name those that are used.
     """
     found: set[str] = set()
     queue = list(modules)
@@ -20,21 +28,21 @@ def digest(*modules: str) -> str:
         if module not in found:
             found.add(module)
             queue += _read(module)[1]
-    code = "".join(f"{module}\n{_read(module)[0]}\n" for module in sorted(found))
-    return hashlib.sha256(code.encode()).hexdigest()
+    return sorted(found)
 
 
 @cache
 def _read(module: str) -> tuple[str, list[str]]:
     """The code of a module without docstrings, and the modules of ``cca`` that it imports."""
-    tree = ast.parse(Path(find_spec(module).origin).read_text())
+    spec = find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_text())
     imports = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [name.name for name in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imports.append(node.module)
-            imports += [f"{node.module}.{name.name}" for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), spec.parent)
+            imports += [source, *(f"{source}.{name.name}" for name in node.names)]
         elif (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node) is not None

@@ -55,12 +55,54 @@ def test_plug_ins_count_when_named(package: Path) -> None:
     assert codebase.digest("cca.sandbox.a", "cca.sandbox.c") != codebase.digest("cca.sandbox.a")
 
 
+@pytest.mark.parametrize(
+    ("place", "statement"),
+    [
+        ("p.py", "from . import b"),
+        ("p.py", "from .b import x"),
+        ("deep/__init__.py", "from .. import b"),
+        ("deep/__init__.py", "from ..b import x"),
+        ("deep/p.py", "from ..b import x"),
+    ],
+)
+def test_relative_imports_are_followed(package: Path, place: str, statement: str) -> None:
+    (package / "deep").mkdir()
+    (package / "deep/__init__.py").touch()
+    (package / place).write_text(f"{statement}\n")
+    module = f"cca.sandbox.{place.removesuffix('.py').replace('/', '.').removesuffix('.__init__')}"
+    assert "cca.sandbox.b" in codebase.reached(module)
+    assert "cca.sandbox.c" not in codebase.reached(module)
+
+
 def test_stages_do_not_depend_on_the_schema_or_the_command_line() -> None:
-    queue, found = ["cca.finetune"], set()
-    while queue:
-        module = queue.pop()
-        if module not in found:
-            found.add(module)
-            queue += codebase._read(module)[1]
-    assert "cca.score" in found and "cca.objectives" in found
+    found = set(codebase.reached("cca.finetune"))
+    assert {"cca.score", "cca.objectives", "cca.models", "cca.guidance"} <= found
     assert not {"cca.config", "cca.cli", "cca.provenance"} & found
+
+
+WITHOUT_CODES = [
+    "data.images",
+    "train_classifier",
+    "evaluate.reference",
+    "evaluate.evaluator",
+    "report.tables",
+]
+WITHOUT_A_MODEL = [
+    *WITHOUT_CODES,
+    "train_tokenizer",
+    "data.codes",
+    "pairs",
+    "report.figures",
+    "report.claims",
+]
+
+
+@pytest.mark.parametrize("stage", WITHOUT_A_MODEL)
+def test_stages_without_a_model_do_not_depend_on_models(stage: str) -> None:
+    found = codebase.reached(f"cca.{stage}")
+    assert not [module for module in found if module.startswith(("cca.models", "cca.guidance"))]
+
+
+@pytest.mark.parametrize("stage", WITHOUT_CODES)
+def test_stages_without_codes_do_not_depend_on_tokenizers(stage: str) -> None:
+    assert "cca.tokenizers" not in codebase.reached(f"cca.{stage}")
