@@ -25,7 +25,7 @@ if tier.claims:
                 }
             ),
             code=digest("cca.report.claims"),
-            results=RESULTS,
+            results=lambda w: RESULTS,
             reported=WORKFLOW / "resources/reported",
         log:
             f"{RESULTS}/logs/claims.log",
@@ -41,5 +41,7 @@ if tier.claims:
             "results/claims.{kind}",
         wildcard_constraints:
             kind="csv|md",
+        log:
+            "results/logs/claims.{kind}.log",
         shell:
-            "cp {input:q} {output:q}"
+            "cp {input:q} {output:q} 2> {log:q}"

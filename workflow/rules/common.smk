@@ -25,7 +25,13 @@ except CCAError as error:
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10; ")
 
 
+# The extractor's weights: the tier's classifier, or none where an extractor finds its own.
+CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
+WEIGHTS = [CLASSIFIER] if tier.classifier else []
+
+
 wildcard_constraints:
+    tier=re.escape(TIER),
     model="|".join(map(re.escape, tier.models)),
     tokenizer="|".join(map(re.escape, tier.tokenizers)),
     finetune="|".join(map(re.escape, [*tier.finetunes, BASE])),
@@ -58,6 +64,29 @@ def of_tokenizer(name):
 
 def experiment(wildcards):
     return Experiment(wildcards.model, wildcards.finetune, int(wildcards.seed), float(wildcards.scale))
+
+
+def of_pairs(name):
+    """The path of a file of a finetune's pairs, as an input function."""
+    return lambda w: f"{RESULTS}/{w.model}/pairs/mask={tier.mask_rate(w.model, w.finetune):g}/seed={w.seed}/{name}"
+
+
+def if_samples(then, otherwise):
+    """One of two input functions: whether a finetune's negatives are samples or other labels."""
+    return lambda w: then(w) if tier.contrasts_samples(w.finetune) else otherwise(w)
+
+
+def fakes_option(wildcards, input):
+    return ["--fakes", input.fakes] if input.get("fakes") else []
+
+
+def files(kind, name):
+    """What a table or figure is made of."""
+    return [f"{RESULTS}/{path}" for path in getattr(tier, kind)[name].files()]
+
+
+def weights_option(wildcards, input):
+    return ["--weights", *input.weights] if input.weights else []
 
 
 onstart:

@@ -6,12 +6,12 @@ rule cost:
         model=rules.pretrain.output,
         tokenizer=of_tokenizer("tokenizer.safetensors"),
     output:
-        RESULTS + "/{model}/cost.json",
+        "results/{tier}/{model}/cost.json",
     params:
         settings=lambda w: settings(tier.cost_of(w.model)),
         code=lambda w: digest("cca.cost", *model_code(w.model)),
     log:
-        RESULTS + "/logs/cost/{model}.log",
+        "results/{tier}/logs/cost/{model}.log",
     # One thread computes; the others are kept idle, so that no job beside it disturbs the times.
     threads: workflow.cores or 1
     shell:

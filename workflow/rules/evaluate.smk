@@ -7,14 +7,14 @@ rule evaluate:
         weights=WEIGHTS,
         samples=expand(rules.sample.output, shard=range(tier.shards), shards=tier.shards, allow_missing=True),
     output:
-        RESULTS + "/{model}/{finetune}/seed={seed}/s={scale}/metrics.json",
+        "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/metrics.json",
     params:
         settings=settings(tier.evaluation),
         code=digest("cca.evaluate.evaluator"),
         weights=weights_option,
         folder=lambda w, input: Path(input.samples[0]).parent,
     log:
-        RESULTS + "/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}.log",
+        "results/{tier}/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}.log",
     threads: 1
     shell:
         "cca --threads {threads} evaluate {input.reference:q} {params.folder:q}"

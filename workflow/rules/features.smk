@@ -1,9 +1,5 @@
 # The features that metrics are computed on, and the reference batch with its statistics.
 
-CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
-WEIGHTS = [CLASSIFIER] if tier.classifier else []  # another extractor finds its own
-
-
 if tier.classifier:
 
     rule features:
@@ -20,10 +16,6 @@ if tier.classifier:
         shell:
             "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
             " --out {output:q} > {log:q} 2>&1"
-
-
-def weights_option(wildcards, input):
-    return ["--weights", *input.weights] if input.weights else []
 
 
 rule reference:

@@ -2,30 +2,16 @@
 # Objectives that tell real from generated images have samples of the base model as negatives.
 
 
-def of_pairs(name):
-    """The path of a file of a finetune's pairs, as an input function."""
-    return lambda w: f"{RESULTS}/{w.model}/pairs/mask={tier.mask_rate(w.model, w.finetune):g}/seed={w.seed}/{name}"
-
-
-def if_samples(then, otherwise):
-    """One of two input functions: whether a finetune's negatives are samples or other labels."""
-    return lambda w: then(w) if tier.contrasts_samples(w.finetune) else otherwise(w)
-
-
-def fakes_option(wildcards, input):
-    return f"--fakes {input.fakes}" if input.get("fakes") else ""
-
-
 rule pairs:
     input:
         codes=of_tokenizer("codes.npz"),
     output:
-        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/pairs.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/pairs.npz",
     params:
         settings=lambda w: settings(tier.pairs(w.model, float(w.mask))),
         code=digest("cca.pairs"),
     log:
-        RESULTS + "/logs/pairs/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/pairs/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} pairs --settings {params.settings:q} --codes {input.codes:q}"
@@ -39,12 +25,12 @@ rule fakes:
         codes=of_tokenizer("codes.npz"),
         pairs=rules.pairs.output,
     output:
-        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/fakes.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fakes.npz",
     params:
         settings=lambda w: settings(tier.fakes(w.model)),
         code=lambda w: digest("cca.fakes", *model_code(w.model)),
     log:
-        RESULTS + "/logs/fakes/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/fakes/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} fakes --settings {params.settings:q} --base {input.base:q}"
@@ -59,18 +45,18 @@ rule score:
         codes=of_tokenizer("codes.npz"),
         pairs=rules.pairs.output,
     output:
-        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
     params:
         settings=lambda w: settings(tier.score(w.model)),
         code=lambda w: digest("cca.score", *model_code(w.model)),
         fakes=fakes_option,
     log:
-        RESULTS + "/logs/score/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/score/{model}_mask={mask}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} score --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " {params.fakes} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+        " {params.fakes:q} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
 
 
 use rule score as score_fakes with:
@@ -78,9 +64,9 @@ use rule score as score_fakes with:
         **rules.score.input,
         fakes=rules.fakes.output,
     output:
-        RESULTS + "/{model}/pairs/mask={mask}/seed={seed}/fake_scores.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fake_scores.npz",
     log:
-        RESULTS + "/logs/score_fakes/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/score_fakes/{model}_mask={mask}_seed={seed}.log",
 
 
 rule finetune:
@@ -92,8 +78,8 @@ rule finetune:
         scores=if_samples(of_pairs("fake_scores.npz"), of_pairs("scores.npz")),
         fakes=if_samples(of_pairs("fakes.npz"), lambda w: []),
     output:
-        model=RESULTS + "/{model}/{finetune}/seed={seed}/model.safetensors",
-        log=RESULTS + "/{model}/{finetune}/seed={seed}/model.log.csv",
+        model="results/{tier}/{model}/{finetune}/seed={seed}/model.safetensors",
+        log="results/{tier}/{model}/{finetune}/seed={seed}/model.log.csv",
     params:
         settings=lambda w: settings(tier.finetune(w.model, w.finetune)),
         code=lambda w: digest(
@@ -101,9 +87,9 @@ rule finetune:
         ),
         fakes=fakes_option,
     log:
-        RESULTS + "/logs/finetune/{model}_{finetune}_seed={seed}.log",
+        "results/{tier}/logs/finetune/{model}_{finetune}_seed={seed}.log",
     threads: 1
     shell:
         "cca --threads {threads} finetune --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --scores {input.scores:q} {params.fakes} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"

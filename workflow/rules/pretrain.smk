@@ -6,12 +6,12 @@ rule pretrain:
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
     output:
-        RESULTS + "/{model}/base/model.safetensors",
+        "results/{tier}/{model}/base/model.safetensors",
     params:
         settings=lambda w: settings(tier.models[w.model].pretraining),
         code=lambda w: digest("cca.pretrain", *model_code(w.model)),
     log:
-        RESULTS + "/logs/pretrain/{model}.log",
+        "results/{tier}/logs/pretrain/{model}.log",
     threads: 1
     priority: 1  # the longest path
     shell:

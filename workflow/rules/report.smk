@@ -1,24 +1,20 @@
 # Tables and figures of the tier, and their copies where users ask for them.
 
 
-def files(kind, name):
-    return [f"{RESULTS}/{path}" for path in getattr(tier, kind)[name].files()]
-
-
 rule table:
     input:
         files=lambda w: files("tables", w.table),
         reported=WORKFLOW / "resources/reported/{table}.csv",
     output:
-        csv=RESULTS + "/tables/{table}.csv",
-        md=RESULTS + "/tables/{table}.md",
-        tex=RESULTS + "/tables/{table}.tex",
+        csv="results/{tier}/tables/{table}.csv",
+        md="results/{tier}/tables/{table}.md",
+        tex="results/{tier}/tables/{table}.tex",
     params:
         settings=lambda w: settings(tier.table(w.table)),
         code=lambda w: digest("cca.report.tables", f"cca.report.tables.{w.table}"),
-        results=RESULTS,
+        results=lambda w: f"results/{w.tier}",
     log:
-        RESULTS + "/logs/tables/{table}.log",
+        "results/{tier}/logs/tables/{table}.log",
     threads: 1
     shell:
         "cca --threads {threads} report table --settings {params.settings:q} --results {params.results:q}"
@@ -29,15 +25,15 @@ rule figure:
     input:
         files=lambda w: files("figures", w.figure),
     output:
-        pdf=RESULTS + "/figures/{figure}.pdf",
-        png=RESULTS + "/figures/{figure}.png",
-        csv=RESULTS + "/figures/{figure}.csv",
+        pdf="results/{tier}/figures/{figure}.pdf",
+        png="results/{tier}/figures/{figure}.png",
+        csv="results/{tier}/figures/{figure}.csv",
     params:
         settings=lambda w: settings(tier.figure(w.figure)),
         code=lambda w: digest("cca.report.figures", f"cca.report.figures.{w.figure}"),
-        results=RESULTS,
+        results=lambda w: f"results/{w.tier}",
     log:
-        RESULTS + "/logs/figures/{figure}.log",
+        "results/{tier}/logs/figures/{figure}.log",
     threads: 1
     shell:
         "cca --threads {threads} report figure --settings {params.settings:q} --results {params.results:q}"
@@ -52,23 +48,27 @@ localrules:
 
 rule publish_table:
     input:
-        RESULTS + "/tables/{table}.{kind}",
+        f"{RESULTS}/tables/{{table}}.{{kind}}",
     output:
         "results/{table}.{kind}",
     wildcard_constraints:
         table="|".join(tier.tables),
         kind="csv|md|tex",
+    log:
+        "results/logs/{table}.{kind}.log",
     shell:
-        "cp {input:q} {output:q}"
+        "cp {input:q} {output:q} 2> {log:q}"
 
 
 rule publish_figure:
     input:
-        RESULTS + "/figures/{figure}.{kind}",
+        f"{RESULTS}/figures/{{figure}}.{{kind}}",
     output:
         "paper_figures/{figure}.{kind}",
     wildcard_constraints:
         figure="|".join(tier.figures),
         kind="pdf|png|csv",
+    log:
+        "results/logs/{figure}.{kind}.log",
     shell:
-        "cp {input:q} {output:q}"
+        "cp {input:q} {output:q} 2> {log:q}"

@@ -6,12 +6,12 @@ rule sample:
         model=lambda w: f"{RESULTS}/{experiment(w).checkpoint}",
         tokenizer=of_tokenizer("tokenizer.safetensors"),
     output:
-        RESULTS + "/{model}/{finetune}/seed={seed}/s={scale}/samples/{shards}/shard_{shard}.npz",
+        "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/samples/{shards}/shard_{shard}.npz",
     params:
         settings=lambda w: settings(tier.sampling(w.model, float(w.scale))),
         code=lambda w: digest("cca.sampling", *model_code(w.model)),
     log:
-        RESULTS + "/logs/sample/{model}_{finetune}_seed={seed}_s={scale}_{shard}_of_{shards}.log",
+        "results/{tier}/logs/sample/{model}_{finetune}_seed={seed}_s={scale}_{shard}_of_{shards}.log",
     threads: 1
     shell:
         "cca --threads {threads} sample --settings {params.settings:q} --model {input.model:q}"

@@ -5,12 +5,12 @@ rule tokenizer:
     input:
         images=rules.data.output,
     output:
-        RESULTS + "/tokenizers/{tokenizer}/tokenizer.safetensors",
+        "results/{tier}/tokenizers/{tokenizer}/tokenizer.safetensors",
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].model_dump(mode="json", exclude={"codes"})),
         code=lambda w: digest("cca.train_tokenizer", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
     log:
-        RESULTS + "/logs/tokenizer/{tokenizer}.log",
+        "results/{tier}/logs/tokenizer/{tokenizer}.log",
     threads: 1
     shell:
         "cca --threads {threads} tokenizer --settings {params.settings:q} --images {input.images:q}"
@@ -22,12 +22,12 @@ rule codes:
         images=rules.data.output,
         tokenizer=rules.tokenizer.output,
     output:
-        RESULTS + "/tokenizers/{tokenizer}/codes.npz",
+        "results/{tier}/tokenizers/{tokenizer}/codes.npz",
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].codes),
         code=lambda w: digest("cca.data.codes", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
     log:
-        RESULTS + "/logs/codes/{tokenizer}.log",
+        "results/{tier}/logs/codes/{tokenizer}.log",
     threads: 1
     shell:
         "cca --threads {threads} codes --settings {params.settings:q} --images {input.images:q}"
