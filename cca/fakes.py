@@ -38,5 +38,5 @@ def run(
             wanted = torch.from_numpy(labels[batch]).to(device)
             drawn = model.sample(wanted, Guidance(), torch.from_numpy(uniforms).to(device))
         fakes[batch] = drawn.cpu().numpy()
-    write_npz(out, codes=fakes)
+    write_npz(out, codes=fakes, made_of=pair_data.made_of(base, codes, pairs))
     return {"samples": len(fakes)}

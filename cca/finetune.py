@@ -66,8 +66,9 @@ def run(
     if objectives.contrasts_samples(settings.objective) != (fakes is not None):
         needs = "takes no" if fakes else "needs"
         raise CCAError(f"objective {settings.objective['name']} {needs} samples of stage 'fakes' (--fakes)")
-    items = pair_data.load_epoch(pairs, codes, fakes)
-    reference = np.stack(score.load(scores, items))
+    made_of = {"base": base, "codes": codes, "pairs": pairs, "fakes": fakes}
+    items = pair_data.load_epoch(**made_of)
+    reference = score.load(scores, **made_of)
     if not (steps := len(items) // settings.batch_size):
         raise CCAError(f"{pairs}: {len(items)} pairs are fewer than a batch of {settings.batch_size}")
     coder = tokenizers.load(tokenizer)

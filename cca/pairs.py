@@ -1,5 +1,6 @@
 """The pairs that finetuning visits: (image, crop, label, negative label, masked), from the seed alone."""
 
+import hashlib
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from cca.data import codes as code_data
 from cca.errors import CCAError
-from cca.files import read_npz, write_npz
+from cca.files import read_npz, sha256, write_npz
 from cca.rng import generator
 from cca.settings import Settings
 
@@ -147,20 +148,29 @@ def load(path: Path, codes: code_data.Codes) -> Pairs:
     return pairs
 
 
-def load_epoch(path: Path, codes: Path, fakes: Path | None) -> Epoch:
+def made_of(*files: Path | None) -> np.ndarray:
+    """SHA-256 of what ``files`` hold, in their order: kept in what is made of them, see `check_made_of`."""
+    contents = " ".join(sha256(path) for path in files if path is not None)
+    return np.array(hashlib.sha256(contents.encode()).hexdigest())
+
+
+def check_made_of(kept: np.ndarray, path: Path, *files: Path | None) -> None:
+    """Raise a `CCAError` unless ``kept``, of ``path``, is `made_of` these files."""
+    if str(kept) != str(made_of(*files)):
+        given = ", ".join(str(file) for file in files if file is not None)
+        raise CCAError(f"{path}: not made of the files given ({given}); make it again of them")
+
+
+def load_epoch(*, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> Epoch:
     """Read pairs, the codes that they point into, and the samples that are their negatives, if any.
 
     Raises:
-        CCAError: as `load`, or samples of other pairs or codes.
+        CCAError: as `load`, or samples of another model or of other pairs or codes.
     """
     data = code_data.load(codes)
-    pairs = load(path, data)
+    drawn = load(pairs, data)
     if fakes is None:
-        return Epoch(pairs, data, None)
-    samples = read_npz(fakes, "codes")["codes"]
-    wanted = (len(pairs), data.codes.shape[2])
-    if samples.shape != wanted:
-        raise CCAError(f"{fakes}: samples of shape {samples.shape}, not {wanted}; made of other pairs?")
-    if not (samples.min() >= 0 and samples.max() < data.vocab_size):
-        raise CCAError(f"{fakes}: a code is out of range 0..{data.vocab_size - 1}")
-    return Epoch(pairs, data, samples)
+        return Epoch(drawn, data, None)
+    samples = read_npz(fakes, "codes", "made_of")
+    check_made_of(samples["made_of"], fakes, base, codes, pairs)
+    return Epoch(drawn, data, samples["codes"])

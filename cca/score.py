@@ -36,7 +36,7 @@ def run(
 ) -> dict:
     """Stage ``score``: log p_phi of both sides of every pair, one forward pass each."""
     device = pick()
-    items = pair_data.load_epoch(pairs, codes, fakes)
+    items = pair_data.load_epoch(base=base, codes=codes, pairs=pairs, fakes=fakes)
     model = models.load(base, tokenizers.load(tokenizer)).to(device)
     model.train(settings.dropout)
     seed_torch("score", seed)
@@ -51,23 +51,20 @@ def run(
         raise CCAError(
             f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"
         )
-    write_npz(out, positive=scores[0], negative=scores[1])
+    made_of = pair_data.made_of(base, codes, pairs, fakes)
+    write_npz(out, positive=scores[0], negative=scores[1], made_of=made_of)
     return {
         "mean_log_prob_positive": float(scores[0].mean()),
         "mean_log_prob_negative": float(scores[1].mean()),
     }
 
 
-def load(path: Path, pairs: pair_data.Pairs | pair_data.Epoch) -> tuple[np.ndarray, np.ndarray]:
-    """log p_phi of the first and of the second sides of the pairs, (P,) float32 each.
+def load(path: Path, *, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> np.ndarray:
+    """log p_phi of the first and of the second sides of the pairs: (2, P) float32.
 
     Raises:
-        CCAError: damaged file, or scores of other pairs.
+        CCAError: damaged file, or scores by another model or of other pairs, codes or samples.
     """
-    scores = read_npz(path, "positive", "negative")
-    for name, values in scores.items():
-        if values.shape != (len(pairs),):
-            raise CCAError(
-                f"{path}: {name} holds {values.shape} scores for {len(pairs)} pairs; made of other pairs?"
-            )
-    return scores["positive"], scores["negative"]
+    scores = read_npz(path, "positive", "negative", "made_of")
+    pair_data.check_made_of(scores["made_of"], path, base, codes, pairs, fakes)
+    return np.stack([scores["positive"], scores["negative"]])

@@ -8,7 +8,7 @@ import torch
 
 from cca import fakes, finetune, models, pairs, score, tokenizers
 from cca.errors import CCAError
-from cca.files import read_npz, write_npz
+from cca.files import read_npz
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,8 @@ def files(world, tmp_path: Path) -> dict[str, Path]:
 
 
 def epoch(files: dict[str, Path]) -> pairs.Epoch:
-    return pairs.load_epoch(files["pairs"], files["codes"], files["fakes"])
+    made_of = {name: files[name] for name in ("base", "codes", "pairs")}
+    return pairs.load_epoch(**made_of, fakes=files["fakes"])
 
 
 def test_both_sides_of_a_pair_have_its_label_and_the_second_one_is_the_sample(files: dict[str, Path]) -> None:
@@ -36,7 +37,7 @@ def test_both_sides_of_a_pair_have_its_label_and_the_second_one_is_the_sample(fi
     assert sides.labels.tolist() == [items.pairs.label[index].tolist()] * 2
     assert sides.tokens[1].tolist() == read_npz(files["fakes"])["codes"][index].tolist()
     assert not sides.positive_pair.any()
-    plain = pairs.load_epoch(files["pairs"], files["codes"], None).sides(index, CPU)
+    plain = epoch(files | {"fakes": None}).sides(index, CPU)
     assert (plain.tokens[1] == plain.tokens[0]).all() and (plain.tokens[0] == sides.tokens[0]).all()
     assert plain.labels[1].tolist() == items.pairs.negative[index].tolist()
 
@@ -61,9 +62,9 @@ def test_scores_are_log_likelihoods_of_both_sides(files: dict[str, Path], tmp_pa
     score.run(score.ScoreSettings(batch_size=33), **files, out=tmp_path / "scores.npz", seed=0)
     model = models.load(files["base"], tokenizers.load(files["tokenizer"]))
     sides = epoch(files).sides(np.arange(80), CPU)
-    for scores, tokens, labels in zip(
-        score.load(tmp_path / "scores.npz", epoch(files)), sides.tokens, sides.labels, strict=True
-    ):
+    made_of = {name: path for name, path in files.items() if name != "tokenizer"}
+    both = score.load(tmp_path / "scores.npz", **made_of)
+    for scores, tokens, labels in zip(both, sides.tokens, sides.labels, strict=True):
         with torch.no_grad():
             assert scores == pytest.approx(model.log_prob(tokens, labels).numpy(), rel=1e-5)
 
@@ -93,12 +94,17 @@ def test_an_objective_without_its_kind_of_negatives_is_refused(
         finetune.run(settings, **given, scores=tmp_path / "x.npz", out=tmp_path / "m.safetensors", seed=0)
 
 
-def test_samples_of_other_pairs_or_codes_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
-    codes = read_npz(files["fakes"])["codes"]
-    for wrong, message in (
-        (codes[1:], r"samples of shape \(79, 16\), not \(80, 16\)"),
-        (codes + 12, "a code is out of range 0..11"),
-    ):
-        write_npz(tmp_path / "wrong.npz", codes=wrong)
-        with pytest.raises(CCAError, match=message):
-            epoch(files | {"fakes": tmp_path / "wrong.npz"})
+def test_samples_for_other_pairs_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    settings = pairs.PairsSettings(visits=2, mask_rate=0.2)
+    pairs.run(settings, codes=files["codes"], out=tmp_path / "other.npz", seed=1)
+    with pytest.raises(CCAError, match=r"fakes.npz: not made of the files given \(.*other.npz\)") as error:
+        epoch(files | {"pairs": tmp_path / "other.npz"})
+    assert "\n" not in str(error.value)
+
+
+def test_scores_of_samples_and_of_labels_are_not_mistaken(files: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "scores.npz"
+    made_of = {name: path for name, path in files.items() if name != "tokenizer"}
+    score.run(score.ScoreSettings(), **files, out=out, seed=0)
+    with pytest.raises(CCAError, match=r"scores.npz: not made of the files given"):
+        score.load(out, **made_of | {"fakes": None})

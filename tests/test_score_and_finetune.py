@@ -1,6 +1,7 @@
 """Reference scores and finetuning, on a tiny model."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def run(files: dict[str, Path], out: Path, objective: dict, **settings: object) 
 def test_scores_are_the_base_models_log_likelihoods_of_each_pair(files: dict[str, Path]) -> None:
     codes = code_data.load(files["codes"])
     items = pairs.load(files["pairs"], codes)
-    positive, negative = score.load(files["scores"], items)
+    made_of = {name: files[name] for name in ("base", "codes", "pairs")}
+    positive, negative = score.load(files["scores"], **made_of, fakes=None)
     model = models.load(files["base"], tokenizers.load(files["tokenizer"]))
     for index in (0, 41, 79):
         tokens = codes.select(items.image[[index]], items.crop[[index]])
@@ -90,11 +92,32 @@ def test_micro_batches_change_memory_not_results(files: dict[str, Path], tmp_pat
         assert again == pytest.approx(row, rel=1e-4, abs=1e-4)
 
 
-def test_scores_of_other_pairs_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
-    scores = read_npz(files["scores"])
-    write_npz(tmp_path / "other.npz", **{name: values[:-1] for name, values in scores.items()})
-    with pytest.raises(CCAError, match=r"positive holds \(79,\) scores for 80 pairs"):
-        run(files | {"scores": tmp_path / "other.npz"}, tmp_path / "model.safetensors", {"name": "dpo"})
+@pytest.mark.parametrize("other", ["seed", "mask rate", "model"])
+def test_scores_of_other_pairs_or_of_another_model_are_refused(
+    world, files: dict[str, Path], tmp_path: Path, other: str
+) -> None:
+    given = dict(files)
+    if other == "model":
+        tokenizer = tokenizers.load(world.tokenizer)
+        model = models.load(world.model, tokenizer)
+        with torch.no_grad():
+            model.output.weight[0, 0] += 1
+        given["base"] = tmp_path / "other.safetensors"
+        architecture = checkpoints.metadata(world.model)["architecture"]
+        models.save(given["base"], model, tokenizer, "llamagen", architecture)
+    else:
+        settings = pairs.PairsSettings(visits=2, mask_rate=0.4 if other == "mask rate" else 0.2)
+        given["pairs"] = tmp_path / "other.npz"
+        pairs.run(settings, codes=world.codes, out=given["pairs"], seed=int(other == "seed"))
+    with pytest.raises(CCAError, match=r"scores.npz: not made of the files given \(.*other") as error:
+        run(given, tmp_path / "model.safetensors", {"name": "dpo"})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_scores_of_the_same_contents_elsewhere_are_taken(files: dict[str, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copy(files["pairs"], tmp_path / "copy.npz"))
+    run(files | {"pairs": copy}, tmp_path / "model.safetensors", {"name": "dpo"})
 
 
 def test_a_batch_larger_than_the_epoch_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
