@@ -137,6 +137,17 @@ def test_refusals_are_one_line(spec: dict, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("ask", [objectives.bind, objectives.contrasts_samples])
+def test_a_misspelt_kind_of_negatives_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: object
+) -> None:
+    (tmp_path / "typo.py").write_text('NEGATIVES = "sample"\n\ndef loss(g_pos, g_neg, positive_pair): ...\n')
+    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+    with pytest.raises(CCAError) as error:
+        ask({"name": "typo"})
+    assert str(error.value) == "objective typo: NEGATIVES is 'sample', not 'labels' or 'samples'"
+
+
 def test_the_worked_example_of_the_contributing_page_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,8 +24,15 @@ from cca.settings import Settings, describe
 
 
 def contrasts_samples(spec: dict) -> bool:
-    """Whether the objective that ``spec`` names wants samples of the base model as negatives."""
-    return getattr(plugins.load("cca.objectives", spec["name"]), "NEGATIVES", "labels") == "samples"
+    """Whether the objective that ``spec`` names wants samples of the base model as negatives.
+
+    Raises:
+        CCAError: there is no such objective, or it says neither "labels" nor "samples".
+    """
+    negatives = getattr(plugins.load("cca.objectives", spec["name"]), "NEGATIVES", "labels")
+    if negatives not in ("labels", "samples"):
+        raise CCAError(f"objective {spec['name']}: NEGATIVES is {negatives!r}, not 'labels' or 'samples'")
+    return negatives == "samples"
 
 
 def bind(spec: dict) -> partial[Tensor]:
@@ -34,10 +41,11 @@ def bind(spec: dict) -> partial[Tensor]:
     All its parameters, defaults included, are the ``keywords`` of what is returned.
 
     Raises:
-        CCAError: unknown objective or parameter, or a value that the parameter does not allow.
+        CCAError: as `contrasts_samples`; unknown parameter, or a value that it does not allow.
     """
     if "name" not in spec:
         raise CCAError(f"an objective needs a 'name', one of: {', '.join(plugins.names('cca.objectives'))}")
+    contrasts_samples(spec)  # refuses what it cannot tell
     loss = plugins.load("cca.objectives", spec["name"]).loss
     parameters = {
         name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
