@@ -16,11 +16,6 @@ def generator(*key: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
-def torch_generator(*key: int | str) -> torch.Generator:
-    """A CPU `torch.Generator` seeded from ``key``."""
-    return torch.Generator().manual_seed(int(generator(*key).integers(2**63)))
-
-
 def seed_torch(*key: int | str) -> None:
     """Seed torch's global generators (weight initialisation, dropout) from ``key``."""
     torch.manual_seed(int(generator(*key).integers(2**63)))

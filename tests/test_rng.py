@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from cca.rng import generator, sample_uniforms, torch_generator
+from cca.rng import generator, sample_uniforms
 
 
 def test_a_samples_numbers_do_not_depend_on_its_neighbours_or_on_how_many_are_drawn() -> None:
@@ -31,10 +31,3 @@ def test_uniform_within_and_across_samples() -> None:
     for column in draws.T:
         assert stats.kstest(column, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(draws.T) - np.eye(3)).max() < 0.08
-
-
-def test_torch_generator_repeats() -> None:
-    import torch
-
-    first, second = (torch.rand(3, generator=torch_generator("x", 1)) for _ in range(2))
-    assert (first == second).all()

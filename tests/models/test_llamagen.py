@@ -14,7 +14,6 @@ from cca import models
 from cca.errors import CCAError
 from cca.guidance import Guidance
 from cca.models import llamagen
-from cca.rng import torch_generator
 
 LARGEST_CHANGE_WITH_BATCH = 0.002
 """Share of tokens that may differ between batch sizes, where rounding crosses a boundary of the CDF."""
@@ -29,7 +28,7 @@ def random_model(*, vocab: int = 11, tokens: int = 16, classes: int = 3, **sizes
     """A model whose weights are large enough to make everything depend on everything, in eval mode."""
     sizes = {"dim": 24, "layers": 2, "heads": 2, "multiple_of": 8, **sizes}
     model = models.build("llamagen", sizes, grid(vocab, tokens), classes)
-    rng = torch_generator("llamagen", 0)
+    rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
             scale = 0.3 if weight.dim() == 1 else 2 * weight.shape[-1] ** -0.5
@@ -38,13 +37,13 @@ def random_model(*, vocab: int = 11, tokens: int = 16, classes: int = 3, **sizes
 
 
 def random_inputs(model: llamagen.Model, count: int) -> tuple[Tensor, Tensor]:
-    rng = torch_generator("inputs", 0)
+    rng = torch.Generator().manual_seed(1)
     codes = torch.randint(model.vocab_size, (count, model.num_tokens), generator=rng)
     return codes, torch.randint(model.num_classes + 1, (count,), generator=rng)
 
 
 def random_uniforms(count: int, tokens: int) -> Tensor:
-    return torch.rand(count, tokens, dtype=torch.float64, generator=torch_generator("uniforms", 0))
+    return torch.rand(count, tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from cca.decoding import choose_tokens
 from cca.errors import CCAError
 from cca.guidance import Guidance
 from cca.models import var
-from cca.rng import torch_generator
 
 SIZES = {"depth": 3, "dim": 24, "heads": 2}
 LINEAR = Guidance(scale=2.0, schedule="linear")
@@ -43,7 +42,7 @@ def random_model(*patch_sizes: int, vocab: int = 11, classes: int = 3, **sizes: 
     """A model whose weights are large enough to make everything depend on everything, in eval mode."""
     tokenizer = tiny_tokenizer(*(patch_sizes or (1, 2, 3, 4)), vocab=vocab)
     model = models.build("var", SIZES | sizes, tokenizer, classes)
-    rng = torch_generator("var", 0)
+    rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
             scale = 0.5 if weight.dim() != 2 else 1.5 * weight.shape[-1] ** -0.5
@@ -52,13 +51,13 @@ def random_model(*patch_sizes: int, vocab: int = 11, classes: int = 3, **sizes: 
 
 
 def random_inputs(model: var.Model, count: int) -> tuple[Tensor, Tensor]:
-    rng = torch_generator("inputs", 0)
+    rng = torch.Generator().manual_seed(1)
     codes = torch.randint(model.vocab_size, (count, model.num_tokens), generator=rng)
     return codes, torch.randint(model.num_classes + 1, (count,), generator=rng)
 
 
 def random_uniforms(count: int, model: var.Model) -> Tensor:
-    rng = torch_generator("uniforms", 0)
+    rng = torch.Generator().manual_seed(2)
     return torch.rand(count, model.num_tokens, dtype=torch.float64, generator=rng)
 
 
