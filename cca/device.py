@@ -1,5 +1,6 @@
 """Where tensors live and in which precision products are computed: precision follows the device."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -19,8 +20,10 @@ def make_deterministic(threads: int) -> None:
     """Fix the number of threads and ask torch for deterministic algorithms.
 
     Sums are rounded in an order that depends on the number of threads, so results repeat bit for
-    bit only on the same number.
+    bit only on the same number. cuBLAS repeats only with a workspace of fixed size, a setting that
+    it reads when CUDA starts: call this before.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

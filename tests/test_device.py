@@ -1,0 +1,36 @@
+"""What is fixed so that results repeat."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from cca.device import make_deterministic
+
+
+@pytest.fixture(autouse=True)
+def global_settings() -> Iterator[None]:
+    """Torch's global settings are put back."""
+    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def test_threads_and_algorithms_are_fixed() -> None:
+    torch.backends.cudnn.benchmark = True
+    make_deterministic(2)
+    assert torch.get_num_threads() == 2
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_cublas_has_a_fixed_workspace_unless_the_user_chose_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    make_deterministic(1)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    make_deterministic(1)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
