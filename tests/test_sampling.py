@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cca import sampling
+from cca import models, sampling, tokenizers
 from cca.errors import CCAError
 from cca.files import read_npz
 from cca.guidance import Guidance
+from cca.models import ARModel
+from cca.rng import sample_uniforms
 from cca.sampling import PostProcessing, SamplingSettings
 
 
@@ -35,12 +38,32 @@ def test_samples_are_the_same_bytes_for_any_number_of_shards(world, tmp_path: Pa
         assert (parts["arr_0"] == whole["arr_0"]).all() and (parts["labels"] == whole["labels"]).all()
 
 
-def test_another_batch_size_changes_few_samples(world, tmp_path: Path) -> None:
+def cumulative(model: ARModel, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """P(code_t <= v | earlier codes, label), teacher-forced, one v at a time: (B, T, V)."""
+    columns = []
+    for position in range(model.num_tokens):
+        changed = codes.repeat(model.vocab_size, 1, 1)  # (V, B, T)
+        changed[:, :, position] = torch.arange(model.vocab_size)[:, None]
+        with torch.no_grad():
+            log_probs = model.token_log_probs(changed.flatten(0, 1), labels.repeat(model.vocab_size))
+        columns.append(log_probs[:, position].double().exp().view(model.vocab_size, -1).cumsum(dim=0).T)
+    return torch.stack(columns, dim=1)
+
+
+def test_tokens_are_those_of_the_cdf_in_batches_of_any_size(world) -> None:
     # Sums are rounded in another order, so a uniform number may fall on the other side of a boundary
-    # of the cumulative distribution: expected for about 47 * 16 * 12 * 1e-7 tokens, that is none.
-    sixes, nines = draw(world, tmp_path, 1), draw(world, tmp_path, 1, batch_size=9)
-    changed = (sixes["arr_0"] != nines["arr_0"]).any(axis=(1, 2, 3)).sum()
-    assert changed <= 1
+    # of the CDF: expected for about 47 * 16 * 12 * 1e-7 tokens, that is none.
+    model = models.load(world.model, tokenizers.load(world.tokenizer))
+    labels, uniforms = torch.arange(47) % 3, torch.from_numpy(sample_uniforms(1, np.arange(47), 16))
+    drawn = {}
+    for size in (6, 9):
+        batches = zip(labels.split(size), uniforms.split(size), strict=True)
+        codes = drawn[size] = torch.cat([model.sample(some, Guidance(), row) for some, row in batches])
+        upper = cumulative(model, codes, labels)
+        own = upper.gather(2, codes.unsqueeze(2)).squeeze(2)
+        lower = F.pad(upper, (1, 0)).gather(2, codes.unsqueeze(2)).squeeze(2)
+        assert ((lower - 1e-6 < uniforms) & (uniforms < own + 1e-6)).all()
+    assert (drawn[6] != drawn[9]).any(dim=1).sum() <= 1
 
 
 def test_methods_share_labels_and_random_numbers(world, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from cca.errors import CCAError
 from cca.rng import generator
-from cca.training import CsvLog, Optimisation, check_finite, optimise, shuffled_batches
+from cca.training import CsvLog, Optimisation, optimise, shuffled_batches
 
 
 def test_rates() -> None:
@@ -97,10 +97,6 @@ def test_a_loss_that_is_not_finite_stops_naming_the_step_and_leaves_no_log(
     with pytest.raises(CCAError, match=r"fit: the loss is (nan|inf|-inf) at step 2"):
         fit(tmp_path, loss_of)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_check_finite_passes_numbers() -> None:
-    check_finite(1e30, 0, "x")
 
 
 def test_log_is_there_only_when_whole(tmp_path: Path) -> None:
