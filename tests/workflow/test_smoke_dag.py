@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,3 +178,12 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_is_resumed(
     resumed = snakemake(copy, target)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert (copy / target).exists()
+
+
+def test_the_picture_in_the_docs_is_the_workflow(tmp_path: Path, snakemake: Run) -> None:
+    drawn = re.findall(r"(\w+) --> (\w+)", (REPOSITORY / "docs/workflow.md").read_text())
+    graph = snakemake(tmp_path, "artefacts", "--rulegraph", "mermaid-js").stdout
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", graph))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", graph)}
+    assert len(edges) > 30
+    assert set(drawn) == edges
