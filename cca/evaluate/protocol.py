@@ -6,6 +6,7 @@ from cca.settings import Settings
 
 CLASSIFIER = "cca-classifier"
 INCEPTION = "cca-inception"
+METRICS = ("fid", "inception_score", "sfid", "precision", "recall")  # in the order of the paper's Table 3
 
 
 class EvaluationSettings(Settings):

@@ -8,11 +8,10 @@ from pydantic import Field
 
 from cca import checkpoints, objectives
 from cca.errors import CCAError
+from cca.evaluate.protocol import METRICS
 from cca.experiments import BASE, Experiment
 from cca.files import read_json
 from cca.settings import Settings
-
-METRICS = ("fid", "inception_score", "sfid", "precision", "recall")
 
 
 class Context(Settings):
@@ -31,7 +30,7 @@ class Measured:
     context: Context
 
     def metrics(self, experiment: Experiment) -> dict:
-        """The content of one ``metrics.json``.
+        """The content of one ``metrics.json``; a metric that has no value there is NaN.
 
         Raises:
             CCAError: missing or damaged file, or one that lacks a metric.
@@ -40,7 +39,7 @@ class Measured:
         values = read_json(path)
         if missing := [name for name in METRICS if name not in values]:
             raise CCAError(f"{path}: '{missing[0]}' is missing; delete it and evaluate again")
-        return values
+        return values | {name: float("nan") for name in METRICS if values[name] is None}
 
     def summary(self, model: str, finetune: str, seeds: list[int], scale: float) -> dict[str, float]:
         """Mean of each metric over seeds, and with more than one seed ``<metric>_std`` (ddof 1)."""
@@ -55,7 +54,7 @@ class Measured:
 
     def parameters(self, model: str) -> int:
         """Number of parameters of a model."""
-        return checkpoints.read(self.folder / Experiment(model, BASE, 0, 0).checkpoint)[1]["parameters"]
+        return checkpoints.metadata(self.folder / Experiment(model, BASE, 0, 0).checkpoint)["parameters"]
 
     def objective(self, finetune: str) -> dict:
         """Name and parameters of a finetune's objective, defaults filled in; empty for the base model."""

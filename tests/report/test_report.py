@@ -11,7 +11,8 @@ from cca import checkpoints
 from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import read_json, write_json
-from cca.report import figures, tables
+from cca.report import figures, measured, tables
+from cca.report.tables import table3
 
 REPORTED = Path(__file__).parents[2] / "workflow/resources/reported"
 CONTEXT = {
@@ -48,6 +49,81 @@ def table(results: Path, name: str, content: dict) -> pd.DataFrame:
 
 def metric(results: Path, finetune: str, seed: int, scale: float, name: str) -> float:
     return read_json(results / Experiment("m", finetune, seed, scale).metrics)[name]
+
+
+def test_table2_mean_and_deviation_over_seeds(results: Path) -> None:
+    content = {"measured": [{"model": "m", "cfg_scale": 2}, {"model": "m", "finetune": "cca_lambda=1"}]}
+    rows = table(results, "table2", content | {"seeds": [0, 1, 2]})
+    columns = {
+        "fid": 0,
+        "inception_score": 0,
+        "precision": 0,
+        "recall": 0,
+        "cfg_fid": 2,
+        "cfg_inception_score": 2,
+    }
+    for column, scale in columns.items():
+        values = [metric(results, "base", seed, scale, column.removeprefix("cfg_")) for seed in range(3)]
+        assert rows[column][0] == pytest.approx(np.mean(values), rel=1e-5)
+        assert rows[f"{column}_std"][0] == pytest.approx(np.std(values, ddof=1), rel=1e-5)
+    assert np.isnan(rows["cfg_fid_std"][1]) and rows["fid_std"][1] > 0
+    one = table(results, "table2", content | {"seeds": [0]})
+    assert one.filter(like="_std").isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"), [("table2", {"fid": 0, "cfg_fid": 2}), ("table3", {"fid": 0, "sfid": 0})]
+)
+def test_origin_and_scale_lead_to_the_metrics(results: Path, name: str, columns: dict[str, float]) -> None:
+    guided = {"cfg_scale": 2} if name == "table2" else {}
+    row = table(results, name, {"seeds": [0, 2], "measured": [{"model": "m", **guided}]}).iloc[0]
+    for column, scale in columns.items():
+        paths = [Path(row["origin"]) / f"seed={seed}/s={scale}/metrics.json" for seed in (0, 2)]
+        values = [read_json(path)[column.removeprefix("cfg_")] for path in paths]
+        assert row[column] == pytest.approx(np.mean(values), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["table2", "table3"])
+def test_a_table_is_made_of_files_that_it_names(results: Path, name: str) -> None:
+    content = {"seeds": [0, 1], "measured": [{"model": "m"}, {"model": "m", "finetune": "cca_lambda=1"}]}
+    files = tables.TableSettings(name=name, content=content, **CONTEXT).files(results)
+    assert len(set(files)) == len(files) == 4 + (name == "table2")
+    for path in files:
+        hidden = path.rename(path.with_suffix(".hidden"))
+        with pytest.raises(CCAError, match=f"{path.name}: no such file"):
+            table(results, name, content)
+        hidden.rename(path)
+
+
+def test_a_metric_that_no_paper_reports_is_a_column_at_the_end(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "METRICS", (*measured.METRICS, "kid"))
+    for seed in (0, 1):
+        path = results / Experiment("m", "base", seed, 0).metrics
+        write_json(path, read_json(path) | {"kid": seed + 1})
+    rows = table(results, "table3", {"seeds": [0, 1], "measured": [{"model": "m"}]})
+    assert rows.columns[-2:].tolist() == ["kid", "kid_std"] and rows["kid"][0] == 1.5
+    assert table(results, "table2", {"seeds": [0], "measured": [{"model": "m"}]})["fid"].notna().all()
+
+
+def test_a_metric_without_a_value_is_a_dash(results: Path) -> None:
+    path = results / Experiment("m", "base", 0, 0).metrics
+    write_json(path, read_json(path) | {"sfid": None})
+    rows = table(results, "table3", {"seeds": [0, 1], "measured": [{"model": "m"}]})
+    assert np.isnan(rows["sfid"][0]) and np.isnan(rows["sfid_std"][0]) and rows["fid"].notna().all()
+    lines = (results / "table3.md").read_text().splitlines()
+    header, last = ([cell.strip() for cell in line.split("|")] for line in (lines[0], lines[-1]))
+    assert dict(zip(header, last, strict=True))["sfid"] == "-"
+
+
+def test_tables_and_figures_know_the_objectives(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        table3.Table, "rows", lambda _, known: seen.append(known.objective("cca_lambda=3")) or []
+    )
+    table(results, "table3", {"seeds": [0], "measured": []})
+    assert seen[0]["lam"] == 3
 
 
 def test_table2_rows(results: Path) -> None:

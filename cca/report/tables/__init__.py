@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from cca import plugins
-from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import atomic, require
 from cca.report.measured import Context, Measured
@@ -48,20 +47,20 @@ class TableSettings(Context):
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:
     """Stage ``table``: reported rows, then measured rows, as ``.csv``, ``.md`` and ``.tex``.
 
-    The columns are those of the reported file; ``source`` and ``benchmark`` keep the two apart.
+    The columns are those of the reported file, then those that only measured rows have; ``source`` and
+    ``benchmark`` keep the two apart.
     """
     table = settings.table
-    measured = Measured(results, Context(benchmark=settings.benchmark, titles=settings.titles))
     frame = pd.read_csv(require(reported))
     fixed = {"benchmark": settings.benchmark, "source": "measured"}
-    rows = [fixed | row for row in table.rows(measured)]
-    if unknown := {key for row in rows for key in row} - set(frame.columns):
-        raise CCAError(f"{reported}: lacks the columns {', '.join(sorted(unknown))}")
-    frame = pd.concat([frame.astype(object), pd.DataFrame(rows, columns=frame.columns)], ignore_index=True)
+    rows = [fixed | row for row in table.rows(Measured(results, settings))]
+    columns = list(dict.fromkeys([*frame.columns, *(key for row in rows for key in row)]))
+    frame = frame.reindex(columns=columns).astype(object)
+    frame = pd.concat([frame, pd.DataFrame(rows, columns=columns)], ignore_index=True)
     rounded = frame.map(
         lambda value: f"{value:.4g}" if isinstance(value, float) and pd.notna(value) else value
     )
-    shown = rounded.fillna("-").drop(columns="origin")
+    shown = rounded.astype(object).fillna("-").drop(columns="origin")
     for path, text in (
         (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
         (out.with_suffix(".tex"), shown.to_latex(index=False, escape=True)),

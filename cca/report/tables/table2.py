@@ -1,11 +1,16 @@
 """Table 2: class-conditional generation without and with guidance."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
 from cca.settings import Settings
+
+PLAIN = ("fid", "inception_score", "precision", "recall")
+GUIDED = ("fid", "inception_score")
 
 
 class Row(Settings):
@@ -32,18 +37,22 @@ class Table(tables.Table):
             for seed in self.seeds
         ]
 
+    def files(self) -> list[Path]:
+        """The metrics, and the base models, whose parameters are counted."""
+        models = dict.fromkeys(row.model for row in self.measured)
+        return [*super().files(), *(Experiment(model, BASE, 0, 0).checkpoint for model in models)]
+
     def rows(self, measured: Measured) -> list[dict]:
-        """One row a model; FID and IS again with guidance."""
+        """One row a model, mean and standard deviation over seeds; FID and IS again with guidance."""
         rows = []
         for row in self.measured:
             plain = measured.summary(row.model, row.finetune, self.seeds, 0)
-            values = {key: plain[key] for key in ("fid", "inception_score", "precision", "recall")}
+            values = {key: value for key, value in plain.items() if key.removesuffix("_std") in PLAIN}
             if row.cfg_scale is not None:
                 guided = measured.summary(row.model, row.finetune, self.seeds, row.cfg_scale)
+                values["cfg_scale"] = row.cfg_scale
                 values |= {
-                    "cfg_scale": row.cfg_scale,
-                    "cfg_fid": guided["fid"],
-                    "cfg_inception_score": guided["inception_score"],
+                    f"cfg_{key}": value for key, value in guided.items() if key.removesuffix("_std") in GUIDED
                 }
             rows.append(
                 {
