@@ -1,6 +1,7 @@
 """Every figure from made-up measurements: its CSV says what the files say, its drawing what the CSV says."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,6 @@ CONTENT = {
     },
     "fig3_samples": {
         "seed": 1,
-        "shards": 2,
         "side": 3,
         "rows": [{"model": model, "cca": "cca_lambda=3", "cfg_scale": 0.5} for model in MODELS],
     },
@@ -70,6 +70,10 @@ CONTENT = {
 METRIC_FIGURES = ["fig1_scaling", "fig4_lambda_sweep", "fig5_lambda_cfg", "fig6_cca_cfg", "fig_beta"]
 
 
+def shard_of(results: Path, experiment: Experiment, shards: int = 2) -> Path:
+    return results / experiment.metrics.parent / f"samples/{shards}/shard_0.npz"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of results in which no two numbers are the same."""
@@ -85,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     values = dict(zip(names, (1 + rng.random(5)).tolist(), strict=True))
                     write_json(folder / experiment.metrics, values | {"num_samples": 123})
                     pixels = rng.integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
-                    write_npz(folder / experiment.first_shard(2), arr_0=pixels, labels=labels)
+                    write_npz(shard_of(folder, experiment), arr_0=pixels, labels=labels)
                 if finetune != "base":
                     log = pd.DataFrame(rng.normal(size=(7, 2)), columns=["g_pos", "g_neg"])
                     path = folder / Experiment(model, finetune, seed, 0).log
@@ -200,7 +204,7 @@ def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(
             "cca": Experiment(model_of(title), "cca_lambda=3", 1, 0),
             "cfg": Experiment(model_of(title), "base", 1, 0.5),
         }[method]
-        shard = read_npz(made / experiment.first_shard(2))
+        shard = read_npz(shard_of(made, experiment))
         assert shard["labels"][panel["sample"]].tolist() == panel["label"].tolist()
         shown = axis.get_images()[0].get_array()
         for place, sample in zip(panel["place"], panel["sample"], strict=True):
@@ -210,6 +214,21 @@ def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(
         assert axis.get_title().endswith(f"IS {score:.2f}")
     with pytest.raises(CCAError, match=r"shard_0.npz: 20 samples are too few for fig3's side of 5"):
         points_of(made, "fig3_samples", side=5)
+
+
+def test_fig3_shows_the_samples_made_last(made: Path) -> None:
+    experiment = Experiment("a", "base", 1, 0)
+    known = shard_of(made, experiment)
+    other = shard_of(made, experiment, shards=10)
+    write_npz(other, **read_npz(known))
+    for newest, older in ((known, other), (other, known)):
+        os.utime(older, (1, 1))
+        os.utime(newest, (2, 2))
+        assert set(points_of(made, "fig3_samples").query("panel == 'Model-A'")["shard"]) > {str(newest)}
+        assert newest in settings("fig3_samples").files(made)
+        assert older not in settings("fig3_samples").files(made)
+    other.unlink()
+    assert not [path for path in settings("fig3_samples").figure.files() if path.suffix == ".npz"]
 
 
 def test_a_grid_separates_its_images_by_white_lines() -> None:

@@ -23,8 +23,12 @@ class Figure(Settings, ABC):
         """The experiments that the figure needs."""
 
     def files(self) -> list[Path]:
-        """What it is made of, below the tier's results; by default the experiments' metrics."""
+        """What must be made before, below the tier's results; by default the experiments' metrics."""
         return [experiment.metrics for experiment in self.experiments()]
+
+    def inputs(self, results: Path) -> list[Path]:
+        """What is read, once that is made; by default the same."""
+        return [results / path for path in self.files()]
 
     @abstractmethod
     def points(self, measured: Measured) -> pd.DataFrame:
@@ -48,7 +52,7 @@ class FigureSettings(Context):
 
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        return [results / path for path in self.figure.files()]
+        return self.figure.inputs(results)
 
 
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:

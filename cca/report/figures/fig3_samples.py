@@ -27,9 +27,6 @@ class Figure(figures.Figure):
     """The first ``side * side`` samples of each experiment, in the order of their labels."""
 
     seed: int = Field(default=0, ge=0)
-    shards: int = Field(
-        default=1, ge=1, description="the tier's; any other shows the same samples, but has them made again"
-    )
     side: int = Field(default=5, ge=1, description="images along a side of a grid")
     rows: list[Row] = Field(min_length=1)
 
@@ -48,9 +45,9 @@ class Figure(figures.Figure):
         """Three of every model."""
         return [experiment for _, experiment in self._panels()]
 
-    def files(self) -> list[Path]:
-        """The metrics, and the samples themselves."""
-        return [*super().files(), *(experiment.first_shard(self.shards) for experiment in self.experiments())]
+    def inputs(self, results: Path) -> list[Path]:
+        """The metrics, and the samples that they were computed from, however these were sharded."""
+        return [*super().inputs(results), *(first_shard(results, e) for e in self.experiments())]
 
     def points(self, measured: Measured) -> pd.DataFrame:
         """Columns panel, method, lam, s, inception_score, place in the grid, sample, label, shard.
@@ -62,7 +59,7 @@ class Figure(figures.Figure):
         """
         frames = []
         for method, experiment in self._panels():
-            path = measured.folder / experiment.first_shard(self.shards)
+            path = first_shard(measured.folder, experiment)
             labels = read_npz(path, "labels")["labels"][: self.side**2]
             if len(labels) < self.side**2:
                 raise CCAError(f"{path}: {len(labels)} samples are too few for fig3's side of {self.side}")
@@ -93,6 +90,19 @@ class Figure(figures.Figure):
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
         return figure
+
+
+def first_shard(results: Path, experiment: Experiment) -> Path:
+    """The first file of an experiment's samples, of the sharding made last.
+
+    Raises:
+        CCAError: there are none.
+    """
+    folder = results / experiment.metrics.parent / "samples"
+    found = list(folder.glob("*/shard_0.npz"))
+    if not found:
+        raise CCAError(f"{folder}/*/shard_0.npz: no such file")
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
 def grid(images: np.ndarray) -> np.ndarray:
