@@ -1,128 +1,27 @@
 """Claims with verdicts, from made-up measurements."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import Experiment
-from cca.files import write_json
+from cca.files import read_json, write_json
 from cca.report import claims
 from cca.report.claims import definitions, evidence
+from cca.report.claims.definitions import Claim
+from cca.report.claims.evidence import Evidence
 from cca.report.claims.quantities import columns, parse
 from cca.report.claims.roles import AXES, ModelClaims, TierClaims
-from cca.report.claims.rules import Bounds, Rule
-from cca.report.claims.verdicts import Estimate, Verdict, combine, judge, over_seeds
-from cca.report.measured import METRICS
+from cca.report.claims.verdicts import Verdict
+from cca.report.measured import METRICS, Context, Measured
 
 RESOURCES = Path(__file__).parents[2] / "workflow/resources"
 SHIPPED = RESOURCES / "claims.yaml"
-HOLDS, FAILS, UNDECIDED = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE
-
-
-def found(rule: dict, *values: object) -> Verdict:
-    """The verdict of a rule on arrays of shape (seeds, points), or (seeds,) for single numbers."""
-    arrays = [np.array(value, dtype=float) for value in values]
-    built: Rule = definitions.build(rule)
-    effect = built.effect([array[:, None] if array.ndim == 1 else array for array in arrays])
-    return judge(over_seeds(effect), built.bounds)
-
-
-GAP = {"fraction_of_gap": {"start": "base.fid", "goal": "cfg.fid", "reached": "cca.fid", "at_least": 0.5}}
-RATIO = {"ratio": {"this": "cca.fid", "to": "base.fid", "at_least": 0.5, "at_most": 2}}
-CURVES = {"curve": "lambda_sweep", "reference": "cfg_sweep", "x": "inception_score", "y": "fid"}
-RISES = {"rises": {"sweep": "lambda_sweep.recall", "at_least": 0.5}}
-FALLS = {"falls": {"sweep": "lambda_sweep.recall", "at_least": 0.5}}
-UP, DOWN = [1, 2, 3, 4], [9, 7, 5, 3]
-
-
-@pytest.mark.parametrize(
-    ("rule", "values", "verdict"),
-    [
-        ({"less": {"this": "cfg.fid", "than": "base.fid"}}, ([1, 2, 3], [3, 4.1, 5]), HOLDS),
-        ({"less": {"this": "cfg.fid", "than": "base.fid"}}, ([3, 4.1, 5], [1, 2, 3]), FAILS),
-        ({"less": {"this": "cfg.fid", "than": "base.fid"}}, ([1, 2, 3], [2, 1.5, 3.1]), UNDECIDED),
-        ({"less": {"this": "cfg.fid", "than": "base.fid"}}, ([2, 2], [2, 2]), FAILS),
-        ({"greater": {"this": "cfg.fid", "than": "base.fid"}}, ([3, 4.1, 5], [1, 2, 3]), HOLDS),
-        ({"greater": {"this": "cfg.fid", "than": "base.fid"}}, ([1, 2, 3], [3, 4.1, 5]), FAILS),
-        ({"greater": {"this": "cfg.fid", "than": "base.fid"}}, ([1, 2, 3], [2, 1.5, 3.1]), UNDECIDED),
-        ({"less": {"this": "sizes_cca.fid", "than": "sizes_base.fid"}}, ([[1, 2]], [[2, 3]]), HOLDS),
-        ({"less": {"this": "sizes_cca.fid", "than": "sizes_base.fid"}}, ([[1, 4]], [[9, 3]]), FAILS),
-        ({"greater": {"this": "beta_sweep.fid", "than": "base.fid"}}, ([[3, 4]], [2]), HOLDS),
-        ({"greater": {"this": "beta_sweep.fid", "than": "base.fid"}}, ([[3, 1]], [2]), FAILS),
-        ({"less": {"this": "dpo.g_pos", "than": 0}}, ([-3, -3.1], [0, 0]), HOLDS),
-        (RISES, ([UP, [1, 2, 4, 3]],), UNDECIDED),  # correlations 1 and 2/3: an interval far beyond both
-        (RISES, ([UP, UP],), HOLDS),
-        (RISES, ([DOWN, DOWN],), FAILS),
-        (RISES, ([[1]],), UNDECIDED),  # no order in a single point
-        (FALLS, ([DOWN, DOWN],), HOLDS),
-        (FALLS, ([UP, UP],), FAILS),
-        (FALLS, ([[4, 3, 1, 2]] * 2 + [DOWN] * 8,), HOLDS),
-        (FALLS, ([DOWN, UP],), UNDECIDED),
-        (GAP, ([10, 10.2], [2, 2.2], [4, 4.1]), HOLDS),
-        (GAP, ([10, 10.2], [2, 2.2], [9, 9.1]), FAILS),
-        (GAP, ([10, 10.2], [2, 2.2], [5, 7]), UNDECIDED),
-        (GAP, ([2], [2], [1]), UNDECIDED),  # no gap
-        (RATIO, ([1, 1.01], [1, 1]), HOLDS),
-        (RATIO, ([5, 5.1], [1, 1]), FAILS),
-        (RATIO, ([0.1, 0.11], [1, 1]), FAILS),
-        (RATIO, ([1.5, 2.5], [1, 1]), UNDECIDED),
-        (RATIO, ([1], [0]), UNDECIDED),
-    ],
-)
-def test_a_rule_holds_fails_or_is_undecided(rule: dict, values: tuple, verdict: Verdict) -> None:
-    assert found(rule, *values) is verdict
-
-
-@pytest.mark.parametrize(("factor", "verdict"), [(1.1, HOLDS), (3, FAILS), (0.1, FAILS)])
-def test_same_curve_is_the_ratio_at_equal_x_however_the_points_lie(factor: float, verdict: Verdict) -> None:
-    rule = {"same_curve": CURVES | {"at_least": 0.67, "at_most": 1.5}}
-    reference_x, reference_y = [[1, 3, 5, 4]], [[10, 6, 2, 50]]  # what follows the largest x does not count
-    curve_x, curve_y = [[2, 4, 99]], [[8 * factor, 4 * factor, 1000]]  # nor what is beyond it
-    arrays = [np.array(a, dtype=float) for a in (curve_x, curve_y, reference_x, reference_y)]
-    assert definitions.build(rule).effect(arrays) == pytest.approx([factor])
-    assert found(rule, *arrays) is verdict
-    assert found(rule, [[99, 100]], [[1, 1]], reference_x, reference_y) is UNDECIDED
-
-
-def test_seeds_are_paired() -> None:
-    """Differences within a seed are certain where the seeds themselves differ by far more."""
-    rule = {"less": {"this": "cca.fid", "than": "base.fid"}}
-    assert found(rule, [1, 11, 21], [2, 12, 22.1]) is HOLDS
-    assert found(rule, [21, 1, 11], [2, 12, 22.1]) is UNDECIDED
-
-
-def test_the_interval_is_students() -> None:
-    values = np.array([1.0, 2.0, 4.0, 8.0])
-    low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
-    assert over_seeds(values) == Estimate(values.mean(), pytest.approx(low), pytest.approx(high))
-    assert over_seeds(np.array([3.0])) == Estimate(3, 3, 3)
-
-
-@pytest.mark.parametrize(
-    ("interval", "bounds", "verdict"),
-    [
-        ((0.5, 0.6), Bounds(low=0.5), HOLDS),
-        ((0, 0.1), Bounds(low=0, strict=True), UNDECIDED),
-        ((-1, 0), Bounds(low=0, strict=True), FAILS),
-        ((0, 3), Bounds(1, 2), UNDECIDED),
-        ((2, 3), Bounds(1, 2), UNDECIDED),
-        ((2.1, 3), Bounds(1, 2), FAILS),
-        ((np.nan, np.nan), Bounds(1, 2), UNDECIDED),
-    ],
-)
-def test_the_ends_of_intervals(interval: tuple, bounds: Bounds, verdict: Verdict) -> None:
-    assert judge(Estimate(interval[0], *interval), bounds) is verdict
-
-
-def test_a_claim_is_as_good_as_its_weakest_rule() -> None:
-    assert combine([HOLDS, HOLDS]) is HOLDS
-    assert combine([HOLDS, UNDECIDED]) is UNDECIDED
-    assert combine([UNDECIDED, FAILS, HOLDS]) is FAILS
 
 
 ENTRY = {
@@ -151,7 +50,7 @@ def made_up(experiment: Experiment) -> dict[str, float]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    content = TierClaims(seeds=[0, 1, 2], sweep_seeds=[0], models=[ModelClaims(**ENTRY)])
+    content = TierClaims(seeds=[0, 1, 2], sweep_seeds=[0, 1, 2], models=[ModelClaims(**ENTRY)])
     for experiment in content.experiments():
         write_json(tmp_path / experiment.metrics, made_up(experiment))
         log = pd.DataFrame({"step": range(8), "g_pos": -np.arange(8.0), "g_neg": -9})
@@ -162,27 +61,41 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def judged(results: Path, entry: dict, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
+def judged(
+    results: Path, entry: dict, seeds: tuple[int, ...] = (0, 1, 2), sweep_seeds: tuple[int, ...] = (0, 1, 2)
+) -> pd.DataFrame:
     settings = claims.ClaimsSettings(
         benchmark="made-up",
         titles={"m": "Model-M"},
         families={"m": "llamagen"},
-        content={"seeds": seeds, "sweep_seeds": seeds[:1], "models": [entry]},
+        content={"seeds": seeds, "sweep_seeds": sweep_seeds, "models": [entry]},
     )
     out = results / "claims/claims.csv"
     claims.run(settings, results=results, claims=SHIPPED, reported=RESOURCES / "reported", out=out)
-    return pd.read_csv(out).set_index("claim")
+    frame = pd.read_csv(out).set_index("claim")
+    assert set(frame["verdict"]) <= set(Verdict)
+    return frame
+
+
+def evidence_of(results: Path, seeds: list[int], sweep_seeds: list[int], **entry: object) -> Evidence:
+    played = ModelClaims(**(entry or ENTRY))
+    context = Context(benchmark="made-up", titles={"m": "Model-M"})
+    return Evidence(Measured(results, context), played, played.arms(seeds, sweep_seeds))
+
+
+def claim_of(*rules: dict) -> Claim:
+    return Claim(id="a", statement="b", where="c", rules=rules)
 
 
 def test_the_shipped_claims_in_a_world_where_the_paper_is_right(results: Path) -> None:
     frame = judged(results, ENTRY)
-    assert frame["verdict"].str.startswith("reproduced").all(), frame["measured"].to_dict()
-    assert frame.loc["cfg_improves", "seeds"] == 3 and frame.loc["cfg_improves", "verdict"] == "reproduced"
-    assert frame.loc["recall_falls", "verdict"] == "reproduced (one seed)"
+    assert (frame["verdict"] == "reproduced").all(), frame["measured"].to_dict()
+    assert frame["note"].isna().all() and (frame["seeds"].drop("half_the_cost") == 3).all()
+    assert "combined.fid 3.01 ± 0.025, cfg_alone.fid 7.01 ± 0.025" in frame.loc["cca_with_cfg", "measured"]
     cost = frame.loc["half_the_cost"]
     assert np.isnan(cost["seeds"]) and "ratio 1.9 [1.8, 2.1], holds" in cost["measured"]
     # The last quarter is steps 6 and 7, of which 7 has no number.
-    assert "dpo.g_pos -6:" in frame.loc["dpo_collapses", "measured"]
+    assert "dpo.g_pos -6 ± 0:" in frame.loc["dpo_collapses", "measured"]
     assert frame.loc["dpo_collapses", "reported"] == "LlamaGen-L: dpo.fid 61.69, base.fid 19"
     assert "LlamaGen-3B: cfg.fid 2.18, base.fid 9.38" in frame.loc["cca_closes_gap", "reported"]
 
@@ -196,31 +109,79 @@ def test_a_claim_that_is_wrong_is_not_reproduced(results: Path) -> None:
     assert "fails" in frame.loc["dpo_collapses", "measured"]
 
 
-def test_one_seed_has_no_interval_and_the_verdict_says_so(results: Path) -> None:
-    frame = judged(results, ENTRY, seeds=(0,))
-    row = frame.loc["cfg_improves"]
-    assert row["verdict"] == "reproduced (one seed)" and row["seeds"] == 1
-    assert "±" not in row["measured"] and "[" not in row["measured"]
+def test_one_seed_has_no_interval_so_it_decides_nothing_but_is_noted(results: Path) -> None:
+    write_json(results / Experiment("m", "dpo", 0, 0).metrics, made_up(Experiment("m", "cca", 0, 0)))
+    frame = judged(results, ENTRY, seeds=(0,), sweep_seeds=(0,)).drop(index="half_the_cost")
+    assert (frame["verdict"] == "inconclusive").all() and (frame["seeds"] == 1).all()
+    disagree = frame.pop("note") == "one seed; the numbers disagree with the claim"
+    assert disagree[disagree].index.tolist() == ["dpo_collapses"]
+    assert "one seed, numbers disagree with the rule; (2)" in frame.loc["dpo_collapses", "measured"]
+    assert not frame["measured"].str.contains(r"±|\[|holds|fails|undecided").any()
+
+
+def test_a_claim_with_a_rule_of_one_seed_can_fail_but_not_hold(results: Path) -> None:
+    mixed = {"less": {"this": "beta_sweep.fid", "than": "base.fid"}}
+    for sign, verdict, direction in (
+        ("less", "inconclusive", "agree"),
+        ("greater", "not reproduced", "disagree"),
+    ):
+        rule = {sign: {"this": "cfg.fid", "than": "base.fid"}}
+        found = claims.evaluate(claim_of(rule, mixed), evidence_of(results, seeds=[0, 1, 2], sweep_seeds=[0]))
+        assert (found["verdict"], found["seeds"]) == (verdict, 1)
+        assert found["note"] == f"one seed; the numbers {direction} with the claim"
+
+
+def test_rules_that_are_not_measured_do_not_count_as_seeds(results: Path) -> None:
+    measured = {"less": {"this": "cfg.fid", "than": "base.fid"}}
+    other = {"less": {"this": "dpo.fid", "than": "base.fid"}}
+    entry = {"model": "m", "cfg_scale": 1}
+    for seeds, note in (
+        ([0], "not measured: dpo; one seed; the numbers agree with what was measured of the claim"),
+        ([0, 1, 2], "not measured: dpo"),
+    ):
+        evidence = evidence_of(results, seeds=seeds, sweep_seeds=seeds, **entry)
+        found = claims.evaluate(claim_of(other, measured), evidence)
+        assert (found["verdict"], found["note"], found["seeds"]) == ("inconclusive", note, len(seeds))
+
+
+def test_roles_without_a_common_seed_are_not_measured(results: Path) -> None:
+    known = evidence_of(results, seeds=[0, 1], sweep_seeds=[0])
+    parted = replace(known, arms=known.arms | {"cfg": {2: known.arms["cfg"][0]}})
+    with pytest.raises(evidence.NotMeasured, match=r"base, cfg with the same seed"):
+        parted.values(["cfg.fid", "base.fid"])
+
+
+def test_a_metric_without_a_value_decides_nothing(results: Path) -> None:
+    path = results / Experiment("m", "cca", 1, 0).metrics
+    write_json(path, read_json(path) | {"fid": None})
+    row = judged(results, ENTRY).loc["cca_closes_gap"]
+    assert row["verdict"] == "inconclusive"
+    assert "cca.fid -: share of the gap -, undecided" in row["measured"]
 
 
 def test_what_a_tier_does_not_measure_is_inconclusive_and_stays_in_the_table(results: Path) -> None:
     frame = judged(results, {"model": "m", "cfg_scale": 1})
     assert frame.loc["cfg_improves", "verdict"] == "reproduced"
     others = frame.drop(index="cfg_improves")
-    assert (others["verdict"] == "inconclusive (not measured in this tier)").all()
+    assert (others["verdict"] == "inconclusive").all() and others["seeds"].isna().sum() > 4
+    assert frame.loc["half_the_cost", "note"] == "not measured: cost"
+    assert frame.loc["cca_closes_gap", "note"] == "not measured: cca"
     assert frame.loc["half_the_cost", "measured"] == "not measured: cost"
     assert "not measured: sizes_base, sizes_cca" in frame.loc["cca_improves_every_size", "measured"]
 
 
 def test_markdown_and_csv_agree(results: Path) -> None:
-    frame = judged(results, ENTRY)
+    frame = judged(results, ENTRY | {"dpo": None}, sweep_seeds=(0,))
     text = (results / "claims/claims.md").read_text()
     tables = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|:")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
     at_a_glance = cells[: len(frame) + 1]
-    assert at_a_glance == [["claim", "Model-M"], *(list(item) for item in frame["verdict"].items())]
+    noted = frame["verdict"] + (" (" + frame["note"] + ")").fillna("")
+    assert at_a_glance == [["claim", "Model-M"], *(list(item) for item in noted.items())]
+    assert noted["dpo_collapses"] == "inconclusive (not measured: dpo)"
+    assert noted["recall_falls"] == "inconclusive (one seed; the numbers agree with the claim)"
     for row in frame.astype({"seeds": "Int64"}).astype(object).fillna("-").itertuples():
-        assert [row.model, row.measured, row.reported, row.verdict, str(row.seeds)] in cells
+        assert [row.model, row.measured, row.reported, row.verdict, row.note, str(row.seeds)] in cells
         assert f"\n{row.statement} ({row.where})\n\nRule: {row.rule}\n" in text
     assert ["Model-M", "lambda_sweep", "m weak s=0 / m cca s=0", "0"] in cells
     assert "judged on made-up alone" in text
@@ -243,65 +204,6 @@ def test_a_missing_value_is_one_line(results: Path, path: str, content: str | No
     with pytest.raises(CCAError, match=message) as error:
         judged(results, ENTRY)
     assert "\n" not in str(error.value)
-
-
-CLAIM = "rows: {}\nclaims:\n  - {id: a, statement: b, where: c, rules: [%s]}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("claims: []\n", "key 'rows' is missing"),
-        ("rows: {}\nclaims: []\n", "key 'claims': List should have at least 1 item"),
-        (CLAIM % "{eval: 'x'}", "'eval' is not one of the rules: less, greater, "),
-        (CLAIM % "{less: {this: base.fid}}", "key 'than' is missing"),
-        (
-            CLAIM % "{less: {this: base.fid, than: cfg.fid, by: 1}}",
-            "unknown key 'by'; allowed keys: than, this",
-        ),
-        (CLAIM % "{less: {this: best.fid, than: 1}}", "role 'best' is not one of base, cfg, "),
-        (CLAIM % "{less: {this: base.kid, than: 1}}", "base has the columns fid, "),
-        (CLAIM % "{less: {this: base.g_pos, than: 1}}", "base has the columns fid, "),
-        (CLAIM % "{less: {this: base.fid.min, than: 1}}", "only sweeps may end"),
-        (CLAIM % "{less: {this: cfg_sweep.fid, than: lambda_sweep.fid}}", "go along different axes"),
-        (CLAIM % "{rises: {sweep: base.fid, at_least: 1}}", "one number where a sweep is wanted"),
-        (CLAIM % "{rises: {sweep: cfg_sweep.fid.max, at_least: 1}}", "one number where a sweep is wanted"),
-        (CLAIM % "{ratio: {this: cfg_sweep.fid, at_most: 1}}", "a sweep where one number is wanted"),
-        (CLAIM % "{less: {this: cost.time_ratio, than: base.fid}}", "mixes cost, which has no seeds"),
-        (CLAIM % "{less: {}}, {less: {}}", "key 'claims.0.rules.0'"),
-        (
-            CLAIM.replace("c, ", "c, table: t9, ") % "{less: {this: base.fid, than: 1}}",
-            "table 't9' is not one of",
-        ),
-        (
-            CLAIM % "{less: {this: base.fid, than: 1}}"
-            + "  - {id: a, statement: b, where: c, rules: [{less: {this: base.fid, than: 1}}]}\n",
-            "the claim 'a' is given twice",
-        ),
-    ],
-)
-def test_a_bad_file_of_claims_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "claims.yaml"
-    path.write_text(text)
-    with pytest.raises(CCAError) as error:
-        definitions.load(path)
-    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sweep_seeds": [7]}, "sweep_seeds [7] are not among seeds"),
-        ({"models": []}, "at least 1 item"),
-        ({"models": [{"model": "m"}, {"model": "m"}]}, "a model is given twice"),
-        ({"models": [{"model": "m", "combined": {"finetune": "x", "scales": [0, 1]}}]}, "above 0"),
-        ({"models": [{"model": "m", "ccaa": "x"}]}, "ccaa"),
-    ],
-)
-def test_a_bad_section_of_a_tier_is_refused(change: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace("[", r"\[").replace("]", r"\]")):
-        TierClaims.model_validate({"seeds": [0], "sweep_seeds": [0], "models": [{"model": "m"}]} | change)
 
 
 def test_every_quantity_of_the_shipped_claims_exists_and_has_somebody_to_play_it() -> None:

@@ -1,17 +1,17 @@
 """Claims with verdicts: the paper's statements, judged on what a tier measured.
 
-A claim holds if all its rules hold. A rule has one effect, computed seed by seed on numbers that share
-their random draws; its verdict is that of the effect's 95 % t-interval over seeds. With one seed
-there is no interval: the number itself decides, and the verdict says so. Cost is measured by
-repetitions in place of seeds, and its interval is their range. Intervals say nothing of pretraining,
-which has one seed, and are not corrected for the number of claims.
+A claim holds if all its rules hold, and a rule if it does at every point. Effects are computed seed by
+seed on numbers that share their random draws; each is judged by its own 95 % t-interval over seeds. With
+one seed there is no interval: the verdict is inconclusive, and a note says where the numbers point. Cost
+is measured by repetitions in place of seeds, and its interval is their range. Intervals say nothing of
+pretraining, which has one seed, and are not corrected for the number of points, rules and claims.
 
 A claim about something that the tier does not measure stays in the table, as inconclusive.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -19,12 +19,18 @@ from cca.files import atomic
 from cca.report.claims import markdown
 from cca.report.claims.definitions import Claim, Claims, load
 from cca.report.claims.evidence import Evidence, NotMeasured, from_paper, read_reported
+from cca.report.claims.quantities import at_best, parse
 from cca.report.claims.roles import TierClaims
 from cca.report.claims.rules import Rule
 from cca.report.claims.verdicts import Verdict, combine, judge, over_repetitions, over_seeds
 from cca.report.measured import Context, Measured
 
 OUTCOMES = {Verdict.REPRODUCED: "holds", Verdict.NOT_REPRODUCED: "fails", Verdict.INCONCLUSIVE: "undecided"}
+DIRECTIONS = {
+    Verdict.REPRODUCED: "agree with",
+    Verdict.NOT_REPRODUCED: "disagree with",
+    Verdict.INCONCLUSIVE: "do not decide",
+}
 
 
 class ClaimsSettings(Context):
@@ -68,40 +74,60 @@ def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path
     ):
         with atomic(path) as temporary:
             temporary.write_text(text)
-    found = frame["verdict"].str.partition(" (")[0]
-    return {str(verdict): int((found == verdict).sum()) for verdict in Verdict}
+    return {str(verdict): int((frame["verdict"] == verdict).sum()) for verdict in Verdict}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found, in words; its verdict; and which one its numbers point to, were they certain."""
+
+    text: str
+    verdict: Verdict = Verdict.INCONCLUSIVE
+    direction: Verdict = Verdict.INCONCLUSIVE
+    seeds: int | None = None  # none where repetitions stand in for them
+    missing: str | None = None  # what was not measured; then all else says nothing
 
 
 def evaluate(claim: Claim, evidence: Evidence) -> dict:
-    """What was measured, the verdict, and the least number of seeds of the claim's rules."""
+    """What was measured, the verdict, what there is to note, the fewest seeds of any rule measured."""
     found = [_apply(rule, evidence) for rule in claim.rules]
-    verdict = combine([verdict for _, verdict, _ in found])
-    counts = [seeds for _, _, seeds in found if seeds is not None]
-    seeds = min(counts, default=None)
-    label = str(verdict)
-    if verdict is Verdict.INCONCLUSIVE and 0 in counts:
-        label += " (not measured in this tier)"
-    elif seeds == 1:
-        label += " (one seed)"
-    return {"measured": _join([text for text, _, _ in found]), "verdict": label, "seeds": seeds}
+    measured = [finding for finding in found if finding.missing is None]
+    seeds = min((finding.seeds for finding in measured if finding.seeds is not None), default=None)
+    notes = []
+    if missing := dict.fromkeys(finding.missing for finding in found if finding.missing):
+        notes.append(f"not measured: {', '.join(missing)}")
+    if seeds == 1:
+        direction = DIRECTIONS[combine([finding.direction for finding in measured])]
+        subject = "what was measured of the claim" if missing else "the claim"
+        notes.append(f"one seed; the numbers {direction} {subject}")
+    return {
+        "measured": _join([finding.text for finding in found]),
+        "verdict": str(combine([finding.verdict for finding in found])),
+        "note": "; ".join(notes) or None,
+        "seeds": seeds,
+    }
 
 
-def _apply(rule: Rule, evidence: Evidence) -> tuple[str, Verdict, int | None]:
-    """What a rule finds, in words; its verdict; the number of seeds, 0 if nothing was measured."""
+def _apply(rule: Rule, evidence: Evidence) -> Finding:
     try:
         arrays, seeds = evidence.values(rule.quantities)
     except NotMeasured as missing:
-        return f"not measured: {missing}", Verdict.INCONCLUSIVE, 0
+        return Finding(f"not measured: {missing}", missing=str(missing))
     summarise = over_repetitions if seeds is None else over_seeds
-    effect = summarise(rule.effect(arrays))
-    verdict = judge(effect, rule.bounds)
-    values = [
-        f"{name} {' / '.join(summarise(point).spread for point in array.T)}"
-        for name, array in zip(rule.quantities, arrays, strict=True)
-        if isinstance(name, str)
-    ]
-    defined = f"{rule.words()[1]} {effect.text}" if np.isfinite(effect.value) else "effect not defined"
-    return f"{', '.join(values)}: {defined}, {OUTCOMES[verdict]}", verdict, seeds
+    values, shown = [], []
+    for quantity, array in zip(rule.quantities, arrays, strict=True):
+        name = parse(quantity) if isinstance(quantity, str) else None
+        values.append(at_best(array, name.reduction) if name and name.reduction else array)
+        if name:
+            points = [summarise(point) for point in array.T]
+            texts = [point.text if seeds is None else point.spread for point in points]
+            shown.append(f"{name.role}.{name.column} {' / '.join(texts)}")
+    effects = [summarise(effect) for effect in rule.effect(values).T]
+    verdict = combine([judge(effect, rule.bounds) for effect in effects])
+    direction = combine([judge(effect.point, rule.bounds) for effect in effects])
+    outcome = f"one seed, numbers {DIRECTIONS[direction]} the rule" if seeds == 1 else OUTCOMES[verdict]
+    effect = f"{rule.words()[1]} {' / '.join(effect.text for effect in effects)}"
+    return Finding(f"{', '.join(shown)}: {effect}, {outcome}", verdict, direction, seeds)
 
 
 def _said(claim: Claim, defined: Claims, tables: dict[str, pd.DataFrame], family: str) -> str | None:

@@ -35,12 +35,14 @@ class Evidence:
     def values(self, quantities: list[str | float]) -> tuple[list[Array], int | None]:
         """Arrays (R, P) of the quantities, a row a run, and the number of seeds that these runs are.
 
+        A sweep has all its points, also where its best one is wanted.
+
         Runs are the seeds that all quantities have, so that rows are paired. Plain numbers are the
         same in every run. Of cost, rows are median, least, greatest of its repetitions, and there
         are no seeds.
 
         Raises:
-            NotMeasured: the tier has nobody in a role.
+            NotMeasured: the tier has nobody in a role, or the roles have no seed in common.
             CCAError: a file that is missing or lacks a value.
         """
         roles = {parse(quantity).role for quantity in quantities if isinstance(quantity, str)}
@@ -52,21 +54,22 @@ class Evidence:
         else:
             seeds = sorted(set.intersection(*(set(self.arms[role]) for role in roles)))
             runs = len(seeds)
+            if not seeds:
+                raise NotMeasured(f"{', '.join(sorted(roles))} with the same seed")
         arrays = [
             np.full((runs, 1), float(quantity))
             if not isinstance(quantity, str)
-            else self._seeds(quantity, seeds)
-            if seeds
             else self._cost(quantity)
+            if seeds is None
+            else self._seeds(quantity, seeds)
             for quantity in quantities
         ]
-        return arrays, seeds and len(seeds)
+        return arrays, None if seeds is None else len(seeds)
 
     def _seeds(self, quantity: str, seeds: list[int]) -> Array:
         name = parse(quantity)
         read = self._logged if name.column in LOGGED else self._metric
-        values = np.array([[read(e, name.column) for e in self.arms[name.role][seed]] for seed in seeds])
-        return getattr(values, name.reduction)(axis=1, keepdims=True) if name.reduction else values
+        return np.array([[read(e, name.column) for e in self.arms[name.role][seed]] for seed in seeds])
 
     def _metric(self, experiment: Experiment, name: str) -> float:
         return self.measured.metrics(experiment)[name]

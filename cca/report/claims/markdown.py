@@ -6,19 +6,34 @@ from cca.report.claims.roles import TierClaims
 
 LEGEND = """
 Every claim is judged on {benchmark} alone; the paper's numbers are of other data and stand beside for
-orientation. Values are means over seeds ± half of a 95 % t-interval; effects have that interval in
-brackets, computed from differences within a seed (for cost: median and range of repetitions). Points of a
-sweep are separated by slashes. *Reproduced*: the whole interval obeys the rule. *Not reproduced*: none of it
-does. *Inconclusive*: anything else, and what the tier does not measure. One seed has no interval; the number
-decides. A claim with several rules is reproduced if all hold. Seeds are of finetuning and sampling, not
-of pretraining.
+orientation. Thresholds are this suite's. The verdict is computed:
+
+- *reproduced*: the whole interval of every effect obeys its rule;
+- *not reproduced*: of one effect at least, no part of the interval does;
+- *inconclusive*: anything else. So is a claim of which a rule is not measured in this tier, or has a single
+  seed and thus no interval, unless another rule fails. The note says to which side the numbers point, which
+  is not a finding.
+
+Values are means over seeds, ± half of a 95 % t-interval. An effect is a difference, a ratio, a share or a
+rank correlation; it is computed within each seed, and its own t-interval is in brackets. `g_pos` is how log p
+of the training images has changed, in nats an image, on average over the last quarter of finetuning. Of cost,
+the value is the median of repetitions in one job, and in brackets is their range. Points of a sweep are
+separated by slashes, and each has an effect, judged by its own interval. `.min` is a sweep at its best point,
+chosen for each seed on the mean of the other seeds, so that no number has a say in its own choice; with one
+seed it has, and looks better than it is.
+
+Seeds are of finetuning and of sampling; networks are pretrained once, so that no interval covers another
+pretraining. With few seeds intervals are wide, and they suppose that effects scatter normally; rank
+correlations take few values, so that equal ones have an interval of no width. Nothing is corrected for the
+number of points, rules and claims: the more of them, the likelier that one fails by chance.
 """
 
 
 def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> str:
     """The page of ``frame``, the rows of ``claims.csv``; their cells are in it as they stand."""
     shown = frame.astype(object).fillna("-").astype(str)
-    verdicts = shown.pivot(index="claim", columns="model", values="verdict")
+    noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
+    verdicts = shown.assign(verdict=noted).pivot(index="claim", columns="model", values="verdict")
     verdicts = verdicts.loc[shown["claim"].unique(), shown["model"].unique()].reset_index()
     parts = ["# The paper's claims", _table(verdicts), LEGEND.format(benchmark=frame["benchmark"][0]).strip()]
     for claim, rows in shown.groupby("claim", sort=False):
@@ -27,7 +42,7 @@ def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> st
             f"## {claim}",
             f"{first['statement']} ({first['where']})",
             f"Rule: {first['rule']}",
-            _table(rows[["model", "measured", "reported", "verdict", "seeds"]]),
+            _table(rows[["model", "measured", "reported", "verdict", "note", "seeds"]]),
         ]
     return "\n\n".join([*parts, "## Who played which role", _table(_roles(content, titles))]) + "\n"
 

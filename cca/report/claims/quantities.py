@@ -1,15 +1,17 @@
-"""Quantities: ``<role>.<column>``, of a sweep with ``.min`` or ``.max`` where one number is wanted."""
+"""Quantities: ``<role>.<column>``, of a sweep with ``.min`` or ``.max`` where its best point is wanted."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from cca.report.claims.roles import AXES, FINETUNED, ROLES
 from cca.report.measured import METRICS
 
 LOGGED = ("g_pos", "g_neg")  # mean change of log-likelihoods at the end of finetuning, nats an image
-REDUCTIONS = ("min", "max")
+REDUCTIONS = {"min": np.argmin, "max": np.argmax}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ def parse(quantity: str) -> Name:
     if len(rest) > 2 or (len(rest) == 2 and (rest[1] not in REDUCTIONS or role not in AXES)):
         raise ValueError(f"quantity '{quantity}': only sweeps may end, and in .min or .max")
     return Name(role, rest[0], rest[1] if len(rest) == 2 else None)
+
+
+def at_best(values: NDArray[np.float64], reduction: str) -> NDArray[np.float64]:
+    """The values (R, 1) of a sweep (R, P) at its best point, ``min`` or ``max``.
+
+    For each seed the point is chosen on the other seeds' mean. If a number had a say in its own choice,
+    the best of many points would look better than any of them is. A single seed has no others: its best
+    point is its own, and flattered.
+    """
+    judges = values.sum(axis=0) - values if len(values) > 1 else values
+    return np.take_along_axis(values, REDUCTIONS[reduction](judges, axis=1)[:, None], axis=1)
 
 
 def _any(quantity: str) -> str:

@@ -14,6 +14,7 @@ AXES = {
     "lambda_sweep": "lambda",
     "beta_sweep": "beta",
     "combined": "s of the combination",
+    "cfg_alone": "s of the combination",
     "unmasked": "s of the combination",
     "sizes_base": "size",
     "sizes_cca": "size",
@@ -26,7 +27,10 @@ Arms = dict[str, dict[int, list[Experiment]]]
 
 
 class Combined(Settings):
-    """A finetune that is sampled with guidance too, beside the same one finetuned without masking."""
+    """A finetune that is sampled with guidance too, beside CFG alone and the same without masking.
+
+    The best of both is compared over these scales: they should bracket what is best for either.
+    """
 
     finetune: str
     scales: list[float] = Field(min_length=1)
@@ -74,6 +78,7 @@ class ModelClaims(Settings):
         points["beta_sweep"] = [(self.model, finetune, 0) for finetune in self.beta_sweep]
         if both := self.combined:
             points["combined"] = [(self.model, both.finetune, scale) for scale in both.scales]
+            points["cfg_alone"] = [(self.model, BASE, scale) for scale in both.scales]
             points["combined_free"] = [(self.model, both.finetune, 0)]
             if both.unmasked:
                 points["unmasked"] = [(self.model, both.unmasked, scale) for scale in both.scales]

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and the interval that it is judged by; for one run the interval is the number."""
+    """A number and the interval that it is judged by; of one run it is infinite."""
 
     value: float
     low: float
@@ -31,20 +31,30 @@ class Estimate:
     @property
     def text(self) -> str:
         """For example ``-1.85 [-2.02, -1.68]``, without an interval where there is none."""
-        return f"{self.value:.4g}" + ("" if self.low == self.high else f" [{self.low:.4g}, {self.high:.4g}]")
+        interval = f" [{self.low:.4g}, {self.high:.4g}]" if np.isfinite(self.high - self.low) else ""
+        return _number(self.value) + interval
 
     @property
     def spread(self) -> str:
         """For example ``2.35 ± 0.17``."""
-        half = max(self.high - self.value, self.value - self.low)
-        return f"{self.value:.4g}" + (f" ± {half:.2g}" if half else "")
+        half = self.high - self.value
+        return _number(self.value) + (f" ± {half:.2g}" if np.isfinite(half) else "")
+
+    @property
+    def point(self) -> "Estimate":
+        """The number alone, as if it were certain."""
+        return Estimate(self.value, self.value, self.value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else "-"
 
 
 def over_seeds(values: NDArray[np.float64]) -> Estimate:
-    """Mean of ``values`` (R,) and its 95 % t-interval; one value has no interval."""
+    """Mean of ``values`` (R,) and its 95 % t-interval; one value could be anything."""
     mean, runs = float(values.mean()), len(values)
     if runs == 1:
-        return Estimate(mean, mean, mean)
+        return Estimate(mean, -np.inf, np.inf)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, runs - 1) * values.std(ddof=1) / np.sqrt(runs))
     return Estimate(mean, mean - half, mean + half)
 
@@ -74,7 +84,7 @@ def judge(estimate: Estimate, bounds: Bounds) -> Verdict:
 
 
 def combine(verdicts: list[Verdict]) -> Verdict:
-    """Of a claim with several rules: all must hold, and one that fails is enough against it."""
+    """Of a rule with several effects, or a claim with several rules: all must hold, one can fail it."""
     for verdict in (Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return verdict
