@@ -212,6 +212,8 @@ def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(
             assert (shown[row : row + 8, column : column + 8] == shard["arr_0"][sample]).all()
         score = read_json(made / experiment.metrics)["inception_score"]
         assert axis.get_title().endswith(f"IS {score:.2f}")
+    axes = axes_of("fig3_samples", points.assign(inception_score=np.nan))
+    assert all(axis.get_title().endswith("\nIS -") for axis in axes)
     with pytest.raises(CCAError, match=r"shard_0.npz: 20 samples are too few for fig3's side of 5"):
         points_of(made, "fig3_samples", side=5)
 

@@ -85,7 +85,9 @@ class Figure(figures.Figure):
             for axis, (method, panel) in zip(row, panels.groupby("method", sort=False), strict=True):
                 first = panel.iloc[0]
                 strength = {"cca": f", λ = {first['lam']:g}", "cfg": f", s = {first['s']:g}"}.get(method, "")
-                axis.set_title(f"{style.look(method)['label']}{strength}\nIS {first['inception_score']:.2f}")
+                score = first["inception_score"]
+                shown = f"{score:.2f}" if np.isfinite(score) else "-"
+                axis.set_title(f"{style.look(method)['label']}{strength}\nIS {shown}")
                 axis.imshow(grid(read_npz(Path(first["shard"]), "arr_0")["arr_0"][panel["sample"]]))
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
