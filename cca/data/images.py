@@ -46,6 +46,7 @@ class ImageData:
 
 def run(settings: DataSettings, *, out: Path) -> dict:
     """Stage ``data``: read the source, split it by class, write ``out``."""
+    read_from = fingerprint(settings)
     raw = plugins.load("cca.data.sources", settings.source).read(settings)
     train, heldout = split(raw.labels, settings.heldout_fraction, settings.limit_per_class, settings.seed)
     write_npz(
@@ -56,7 +57,17 @@ def run(settings: DataSettings, *, out: Path) -> dict:
         heldout_labels=raw.labels[heldout],
         class_names=np.array(raw.class_names),
     )
-    return {"train": len(train), "heldout": len(heldout), "classes": len(raw.class_names)}
+    counts = {"train": len(train), "heldout": len(heldout), "classes": len(raw.class_names)}
+    return {**counts, "fingerprint": read_from}
+
+
+def fingerprint(settings: DataSettings) -> str:
+    """What the source would read, told without reading it: changes where its images do.
+
+    Raises:
+        CCAError: the source has no images there.
+    """
+    return plugins.load("cca.data.sources", settings.source).fingerprint(settings)
 
 
 def split(labels: np.ndarray, fraction: float, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:

