@@ -8,12 +8,19 @@
 include: "workflow/rules/common.smk"
 
 
+report: "workflow/resources/captions/workflow.rst"
+
+
 rule all:
     default_target: True
     input:
-        expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
-        expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
-        expand("results/claims.{kind}", kind=["csv", "md"]) if tier.claims else [],
+        ARTEFACTS,
+        "results/report.html",
+
+
+rule artefacts:
+    input:
+        ARTEFACTS,
 
 
 include: "workflow/rules/data.smk"
@@ -26,3 +33,4 @@ include: "workflow/rules/cost.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/html.smk"

@@ -32,10 +32,6 @@ class Experiment:
         """The log of its finetuning, a row a step."""
         return self.checkpoint.with_suffix(".log.csv")
 
-    def first_shard(self, shards: int) -> Path:
-        """The first of the ``shards`` files that hold its samples."""
-        return self.metrics.parent / "samples" / str(shards) / "shard_0.npz"
-
 
 def cost(model: str) -> Path:
     """What sampling from a model costs, without and with guidance."""

@@ -13,6 +13,11 @@ if tier.claims:
         output:
             csv=f"{RESULTS}/claims/claims.csv",
             md=f"{RESULTS}/claims/claims.md",
+            html=report(
+                f"{RESULTS}/claims/claims.html",
+                caption="../resources/captions/claims.rst",
+                category="Claims",
+            ),
         params:
             settings=settings(
                 {

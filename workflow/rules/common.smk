@@ -29,6 +29,13 @@ shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH
 CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else []
 
+# What users ask for, copied from the tier's own folder.
+ARTEFACTS = [
+    *expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
+    *expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
+    *expand("results/claims.{kind}", kind=["csv", "md"] if tier.claims else []),
+]
+
 
 wildcard_constraints:
     tier=re.escape(TIER),

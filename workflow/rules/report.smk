@@ -9,6 +9,12 @@ rule table:
         csv="results/{tier}/tables/{table}.csv",
         md="results/{tier}/tables/{table}.md",
         tex="results/{tier}/tables/{table}.tex",
+        html=report(
+            "results/{tier}/tables/{table}.html",
+            caption="../resources/captions/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
     params:
         settings=lambda w: settings(tier.table(w.table)),
         code=lambda w: digest("cca.report.tables", f"cca.report.tables.{w.table}"),
@@ -26,7 +32,12 @@ rule figure:
         files=lambda w: files("figures", w.figure),
     output:
         pdf="results/{tier}/figures/{figure}.pdf",
-        png="results/{tier}/figures/{figure}.png",
+        png=report(
+            "results/{tier}/figures/{figure}.png",
+            caption="../resources/captions/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         csv="results/{tier}/figures/{figure}.csv",
     params:
         settings=lambda w: settings(tier.figure(w.figure)),

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field
 
 from cca.files import atomic
+from cca.report import html
 from cca.report.claims import markdown
 from cca.report.claims.definitions import Claim, Claims, load
 from cca.report.claims.evidence import Evidence, NotMeasured, from_paper, read_reported
@@ -70,6 +71,7 @@ def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path
     frame = pd.DataFrame(rows).astype({"seeds": "Int64"})
     for path, text in (
         (out.with_suffix(".md"), markdown.page(frame, settings.content, settings.titles)),
+        (out.with_suffix(".html"), html.page("claims", frame.drop(columns=["claim", "benchmark"]))),
         (out, frame.to_csv(index=False)),
     ):
         with atomic(path) as temporary:

@@ -8,6 +8,7 @@ import pandas as pd
 from cca import plugins
 from cca.experiments import Experiment
 from cca.files import atomic, require
+from cca.report import html
 from cca.report.measured import Context, Measured
 from cca.settings import Settings
 
@@ -45,7 +46,7 @@ class TableSettings(Context):
 
 
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:
-    """Stage ``table``: reported rows, then measured rows, as ``.csv``, ``.md`` and ``.tex``.
+    """Stage ``table``: reported rows, then measured rows, as ``.csv``, ``.md``, ``.tex`` and ``.html``.
 
     The columns are those of the reported file, then those that only measured rows have; ``source`` and
     ``benchmark`` keep the two apart.
@@ -64,6 +65,7 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
     for path, text in (
         (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
         (out.with_suffix(".tex"), shown.to_latex(index=False, escape=True)),
+        (out.with_suffix(".html"), html.page(settings.name, shown)),
         (out, frame.to_csv(index=False, float_format="%.6g")),
     ):
         with atomic(path) as temporary:

@@ -1,0 +1,21 @@
+"""Tables as pages of their own, for the workflow's report."""
+
+import pandas as pd
+
+PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+  body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1em; color: #222 }}
+  table {{ border-collapse: collapse }}
+  th, td {{ padding: .3em .7em; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
+  th {{ border-bottom: 2px solid #222; position: sticky; top: 0; background: white }}
+  tr:hover td {{ background: #f4f4f4 }}
+</style>
+{table}
+"""
+
+
+def page(title: str, frame: pd.DataFrame) -> str:
+    """A page with one table; text is escaped."""
+    return PAGE.format(title=title, table=frame.to_html(index=False, border=0, na_rep="-"))
