@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cca import plugins
@@ -22,7 +22,7 @@ class DataSettings(Settings):
     source: str = Field(description="a module of cca.data.sources")
     root: Path | None = Field(default=None, description="folder of the source, where it needs one")
     image_size: int = Field(ge=4)
-    channels: Literal[1, 3]
+    channels: Annotated[Literal[1, 3], BeforeValidator(int)]
     heldout_fraction: float = Field(gt=0, lt=1, description="of each class, kept from all training")
     limit_per_class: int | None = Field(default=None, ge=2, description="use only so many images a class")
     seed: int = 0

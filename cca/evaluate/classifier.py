@@ -92,10 +92,6 @@ class Classifier(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
-        if a.spatial_stage >= len(a.widths) or a.spatial_channels > a.widths[a.spatial_stage]:
-            raise CCAError(
-                f"classifier: no {a.spatial_channels} channels in stage {a.spatial_stage} of {a.widths}"
-            )
         if image_size >> len(a.widths) < a.pool_size:
             raise CCAError(
                 f"classifier: {len(a.widths)} stages leave {image_size} px less than pool_size {a.pool_size}"

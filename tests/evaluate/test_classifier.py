@@ -91,14 +91,18 @@ def test_checkpoint_of_something_else(tmp_path):
         load_classifier(tmp_path / "other.safetensors")
 
 
+def test_a_map_too_small_for_the_pool_is_refused():
+    with pytest.raises(CCAError, match="pool_size"):
+        Classifier(ClassifierArchitecture(widths=[4, 4, 4]), image_size=8, channels=1, num_classes=2)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"widths": [4, 4, 4]}, "pool_size"),
-        ({"widths": [4], "spatial_stage": 1}, "stage 1"),
-        ({"widths": [4, 4], "spatial_stage": 0, "spatial_channels": 5}, "5 channels"),
+        ({"widths": [4], "spatial_stage": 1}, "spatial_stage 1 is not one of 1 stages"),
+        ({"widths": [4, 4], "spatial_stage": 0, "spatial_channels": 5}, "spatial_channels 5 are more"),
     ],
 )
-def test_sizes_that_do_not_fit(values, message):
-    with pytest.raises(CCAError, match=message):
-        Classifier(ClassifierArchitecture(**values), image_size=8, channels=1, num_classes=2)
+def test_spatial_maps_that_do_not_exist_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        ClassifierArchitecture(**values)
