@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
                     held = ", ".join(archive.files) or "nothing"
                     raise CCAError(f"{path}: array '{name}' is missing; the file holds {held}")
             return {name: archive[name] for name in names or archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CCAError(
             f"{path}: damaged or not an .npz file ({reason}); delete it and make it again"
