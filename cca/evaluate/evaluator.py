@@ -3,17 +3,19 @@
 import hashlib
 import importlib.metadata
 import os
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import cca
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate import extractors
+from cca.evaluate.caveats import few_samples, sorted_by_class, swapped_channels
 from cca.evaluate.extractors import Extractor, Loaded
 from cca.evaluate.fid import frechet_distance
 from cca.evaluate.inception_score import inception_score
@@ -31,6 +33,7 @@ class LazyExtractor:
 
     def __init__(self, settings: EvaluationSettings, weights: Path | None, device: torch.device):
         self._extractor, self._device = Extractor(settings.extractor, weights), device
+        self.name = settings.extractor
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -43,24 +46,43 @@ def run(
     *,
     reference: Path,
     samples: Path,
-    out: Path,
+    out: Path | None = None,
     weights: Path | None = None,
     cache: Path | None = None,
     keep_features: Path | None = None,
     allow_jpeg: bool = False,
 ) -> dict:
-    """Stage ``evaluate``: `evaluate`, written to ``out`` as JSON. Returns the five numbers."""
+    """Stage ``evaluate``: `evaluate`, printed and, if ``out`` is given, written there as JSON.
+
+    Without ``cache``, extracted features of references are kept in `default_cache`.
+
+    Returns:
+        The five numbers.
+    """
     result = evaluate(
         reference,
         samples,
         settings,
         weights=weights,
-        cache=cache,
+        cache=cache or default_cache(),
         keep_features=keep_features,
         allow_jpeg=allow_jpeg,
     )
-    write_json(out, result)
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(summary(result))
+    if out is not None:
+        write_json(out, result)
     return {name: result[name] for name in METRICS}
+
+
+def summary(result: dict) -> str:
+    """A small table of an evaluation: the five numbers, and how many images of either side they are of."""
+    of_all = result["num_reference_statistics"]
+    lines = {name: "-" if result[name] is None else f"{result[name]:.4f}" for name in METRICS}
+    lines["reference"] = f"{result['num_reference']} images, statistics of {of_all or 'an unknown number'}"
+    lines["samples"] = f"{result['num_samples']} images"
+    return "\n".join(f"{name:<16} {value}" for name, value in lines.items())
 
 
 def evaluate(
@@ -181,7 +203,8 @@ def side_features(
         except CCAError:
             pass  # damaged: made again
     features = extractors.extract(side.images, extractor.loaded, batch_size)
-    write_features(kept, features, identity)
+    with suppress(OSError):  # a cache that cannot be written costs time, not the result
+        write_features(kept, features, identity)
     return features
 
 
@@ -219,6 +242,12 @@ def common_identity(reference: Side, samples: Side, extractor: LazyExtractor) ->
     """
     needed = any(side.features is None and side.images is not None for side in (reference, samples))
     claims = {str(side.path): side.extractor for side in (reference, samples) if side.extractor}
+    for where, identity in claims.items() if needed else ():
+        if identity.partition(" ")[0] != extractor.name:  # said before an extractor is downloaded for nothing
+            raise CCAError(
+                f"{where} has features of '{identity}', this evaluation's extractor is '{extractor.name}': "
+                f"choose it in the settings, as {{extractor: {identity.partition(' ')[0]}}}, with its weights"
+            )
     if needed:
         claims["the extractor of this evaluation"] = extractor.loaded.identity
     (first, identity), *others = claims.items() or [("", "unknown")]
@@ -229,49 +258,6 @@ def common_identity(reference: Side, samples: Side, extractor: LazyExtractor) ->
                 "extractor and weights"
             )
     return identity
-
-
-def few_samples(statistics: Statistics, what: str) -> list[str]:
-    """A warning if there are fewer samples than features: the covariance is singular."""
-    count, dimension = statistics.count, len(statistics.mean)
-    if count is None or count > dimension:
-        return []
-    return [
-        f"{what}: N = {count} is not more than D = {dimension} features: FID is badly biased, "
-        "comparable only at the same N"
-    ]
-
-
-def sorted_by_class(labels: np.ndarray | None, logits: np.ndarray | None, split_size: int) -> list[str]:
-    """A warning if neighbours are far more often of one class than chance has it.
-
-    Without labels the classes are guessed from the logits. With a single split order does not matter.
-    """
-    if labels is None and logits is None:
-        return []
-    classes = logits.argmax(axis=1) if labels is None else labels
-    if len(classes) <= split_size:
-        return []
-    alike = float((classes[1:] == classes[:-1]).mean())
-    chance = float(((np.unique(classes, return_counts=True)[1] / len(classes)) ** 2).sum())
-    if chance > 0.5 or alike < chance + 0.25 * (1 - chance):
-        return []
-    return [
-        f"samples are sorted by class: {alike:.0%} of neighbours are of one class, {chance:.1%} by chance; "
-        f"the Inception Score over splits of {split_size} is far too low: shuffle the samples"
-    ]
-
-
-def swapped_channels(reference: Features | None, samples: Features) -> list[str]:
-    """A warning if the samples' mean colour fits the reference's much better with red and blue swapped."""
-    if reference is None or reference.colour is None or samples.colour is None:
-        return []
-    as_given, swapped = (
-        np.abs(colour - reference.colour).max() for colour in (samples.colour, samples.colour[::-1])
-    )
-    if as_given < 5 or swapped > as_given / 3:
-        return []
-    return ["samples look like BGR: their mean colour fits the reference's with red and blue swapped"]
 
 
 def versions() -> dict[str, str]:

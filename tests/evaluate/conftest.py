@@ -12,6 +12,14 @@ from cca.rng import generator, seed_torch
 SMALL = ClassifierArchitecture(widths=[6, 8], pool_size=2, features=5, spatial_stage=1, spatial_channels=3)
 
 
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of the user's own for features of references."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained classifier of 8 x 8 grey images and 4 classes: 5 pooled, 12 spatial features."""
