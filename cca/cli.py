@@ -3,9 +3,7 @@
 import os
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -13,9 +11,23 @@ import yaml
 
 from cca import device
 from cca.errors import CCAError
-from cca.files import parse_yaml, require
-from cca.provenance import Recorder
-from cca.settings import Settings, validate
+from cca.options import (
+    AllowJpeg,
+    Base,
+    Codes,
+    Fakes,
+    Given,
+    Images,
+    Model,
+    Out,
+    Pairs,
+    Protocol,
+    Results,
+    Seed,
+    Tokenizer,
+    Weights,
+)
+from cca.stages import perform
 
 app = typer.Typer(
     help="Guidance-free autoregressive image generation: one command a stage.",
@@ -27,58 +39,18 @@ app = typer.Typer(
 report = typer.Typer(help="Make a table or a figure from metrics.", no_args_is_help=True)
 app.add_typer(report, name="report")
 
-Given = Annotated[
-    str,
-    typer.Option("--settings", help="Settings of the stage: JSON or YAML, inline or the path of a file."),
-]
-Out = Annotated[Path, typer.Option(help="File to write.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
-Images = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
-Tokenizer = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer'.")]
-Codes = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
-Pairs = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
-Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
-Fakes = Annotated[
-    Path | None, typer.Option(help="Samples made by 'fakes', as negatives in place of other labels.")
-]
-Weights = Annotated[Path, typer.Option(help="Weights of the feature extractor, made by 'features'.")]
-Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
-
 
 @app.callback()
 def options(
+    context: typer.Context,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; results repeat on the same number.")] = (
         os.cpu_count() or 1
     ),
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options of every stage, given before its name."""
+    context.ensure_object(dict)["debug"] = debug
     device.make_deterministic(threads)
-
-
-def parse(module: str, schema: str, given: str) -> tuple[ModuleType, Settings]:
-    """Import the module of a stage, and none of other stages; check the settings given for it."""
-    stage = import_module(module)
-    inline = given.lstrip().startswith("{")
-    where = "--settings" if inline else given
-    text = given if inline else require(Path(given)).read_text()
-    return stage, validate(getattr(stage, schema), parse_yaml(text, where), where)
-
-
-def perform(
-    name: str,
-    module: str,
-    schema: str,
-    given: str,
-    *,
-    out: Path,
-    inputs: dict[str, Path],
-    arguments: dict | None = None,
-) -> None:
-    """Run a stage on checked settings and existing inputs, and write its provenance record."""
-    stage, settings = parse(module, schema, given)
-    recorder = Recorder(name, settings, {name: [path] for name, path in inputs.items()}, arguments)
-    recorder.finish(out, stage.run(settings, **inputs, **(arguments or {}), out=out))
 
 
 @app.command()
@@ -95,10 +67,18 @@ def features(settings: Given, images: Images, out: Out) -> None:
 
 
 @app.command()
-def reference(settings: Given, images: Images, weights: Weights, out: Out) -> None:
+def reference(
+    images: Annotated[Path, typer.Option(help="Images made by 'data', an ADM .npz, or a folder of images.")],
+    out: Out,
+    settings: Protocol = "{}",
+    weights: Weights = None,
+    allow_jpeg: AllowJpeg = False,
+) -> None:
     """Make the reference batch: an ADM-style .npz with the statistics of all training images."""
     inputs = {"images": images, "weights": weights}
-    perform("reference", "cca.evaluate.reference", "EvaluationSettings", settings, out=out, inputs=inputs)
+    arguments = {"allow_jpeg": allow_jpeg}
+    module, schema = "cca.evaluate.reference", "EvaluationSettings"
+    perform("reference", module, schema, settings, out=out, inputs=inputs, arguments=arguments)
 
 
 @app.command()
@@ -152,8 +132,7 @@ def score(
     fakes: Fakes = None,
 ) -> None:
     """Compute the frozen model's log-likelihoods of the pairs."""
-    inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs}
-    inputs |= {"fakes": fakes} if fakes else {}
+    inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "fakes": fakes}
     arguments = {"seed": seed}
     perform("score", "cca.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments)
 
@@ -171,8 +150,14 @@ def finetune(
     fakes: Fakes = None,
 ) -> None:
     """Finetune a model with an objective of cca.objectives."""
-    inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "scores": scores}
-    inputs |= {"fakes": fakes} if fakes else {}
+    inputs = {
+        "base": base,
+        "tokenizer": tokenizer,
+        "codes": codes,
+        "pairs": pairs,
+        "scores": scores,
+        "fakes": fakes,
+    }
     arguments = {"seed": seed}
     perform(
         "finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, arguments=arguments
@@ -182,7 +167,7 @@ def finetune(
 @app.command()
 def sample(
     settings: Given,
-    model: Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")],
+    model: Model,
     tokenizer: Tokenizer,
     seed: Seed,
     out: Out,
@@ -200,7 +185,7 @@ def sample(
 @app.command()
 def cost(
     settings: Given,
-    model: Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")],
+    model: Model,
     tokenizer: Tokenizer,
     out: Out,
 ) -> None:
@@ -213,16 +198,26 @@ def cost(
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="ADM .npz, folder of images, or kept features.")],
     samples: Annotated[Path, typer.Argument(help="The same, or a folder of our sample shards.")],
-    settings: Given,
-    weights: Weights,
-    out: Out,
+    settings: Protocol = "{}",
+    weights: Weights = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file to write, with settings, versions and checksums.")
+    ] = None,
+    keep_features: Annotated[Path | None, typer.Option(help="File to keep the samples' features in.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for features of references that have none.", show_default="~/.cache/cca/features"
+        ),
+    ] = None,
+    allow_jpeg: AllowJpeg = False,
 ) -> None:
     """Compute FID, sFID, Inception Score, precision and recall of samples."""
-    stage, parsed = parse("cca.evaluate.evaluator", "EvaluationSettings", settings)
-    shards = sorted(samples.glob("shard_*.npz")) if samples.is_dir() else [samples]
-    inputs = {"reference": [reference], "samples": shards, "weights": [weights]}
-    recorder = Recorder("evaluate", parsed, inputs)
-    recorder.finish(out, stage.run(parsed, reference=reference, samples=samples, weights=weights, out=out))
+    inputs = {"reference": reference, "samples": samples, "weights": weights}
+    arguments = {"allow_jpeg": allow_jpeg}
+    others = {"keep_features": keep_features, "cache": cache}
+    module, schema = "cca.evaluate.evaluator", "EvaluationSettings"
+    perform("evaluate", module, schema, settings, out=out, inputs=inputs, arguments=arguments, **others)
 
 
 @report.command()
@@ -233,17 +228,15 @@ def table(
     out: Out,
 ) -> None:
     """Make a table: .csv, .md and .tex."""
-    stage, parsed = parse("cca.report.tables", "TableSettings", settings)
-    recorder = Recorder("report table", parsed, {"reported": [reported], "files": parsed.files(results)})
-    recorder.finish(out, stage.run(parsed, results=results, reported=reported, out=out))
+    inputs = {"results": results, "reported": reported}
+    perform("report table", "cca.report.tables", "TableSettings", settings, out=out, inputs=inputs)
 
 
 @report.command()
 def figure(settings: Given, results: Results, out: Out) -> None:
     """Draw a figure: .pdf, .png, and the .csv of its points."""
-    stage, parsed = parse("cca.report.figures", "FigureSettings", settings)
-    recorder = Recorder("report figure", parsed, {"files": parsed.files(results)})
-    recorder.finish(out, stage.run(parsed, results=results, out=out))
+    inputs = {"results": results}
+    perform("report figure", "cca.report.figures", "FigureSettings", settings, out=out, inputs=inputs)
 
 
 @app.command()
@@ -255,11 +248,8 @@ def claims(
     out: Out,
 ) -> None:
     """Judge the paper's claims on what was measured: .csv and .md."""
-    stage, parsed = parse("cca.report.claims", "ClaimsSettings", settings)
-    tables = sorted(reported.glob("*.csv"))
-    inputs = {"claims": [claims], "reported": tables, "files": parsed.files(results)}
-    recorder = Recorder("claims", parsed, inputs)
-    recorder.finish(out, stage.run(parsed, results=results, claims=claims, reported=reported, out=out))
+    inputs = {"results": results, "claims": claims, "reported": reported}
+    perform("claims", "cca.report.claims", "ClaimsSettings", settings, out=out, inputs=inputs)
 
 
 @app.command()
@@ -277,10 +267,13 @@ def main() -> None:
     """Entry point: one line and exit status 1 for every error; a traceback with ``--debug`` only."""
     for number, what in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
         signal.signal(number, lambda *_, what=what: sys.exit(f"error: {what}; run the same command again"))
+    given = {"debug": False}
     try:
-        app(standalone_mode=False)
+        app(standalone_mode=False, obj=given)
     except Exception as error:
-        if "--debug" in sys.argv:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help
+            return
+        if given["debug"]:
             raise
         sys.exit(f"error: {' '.join(explain(error).split())}")
 

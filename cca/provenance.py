@@ -1,22 +1,45 @@
 """Provenance: the record beside every artefact that says what made it."""
 
+import fcntl
+import hashlib
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import TextIO
 
 import torch
 
 import cca
+from cca.codebase import digest
 from cca.device import pick
+from cca.errors import CCAError
 from cca.files import sha256, write_json
 from cca.settings import Settings
 
-PACKAGES = ["numpy", "safetensors", "scipy", "snakemake", "torch", "torch-fidelity", "torchvision"]
+PACKAGES = [
+    "matplotlib",
+    "mlxtend",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "snakemake",
+    "torch",
+    "torch-fidelity",
+    "torchvision",
+]
+COMMAND_LINE = {"cca.cli", "cca.options", "cca.provenance", "cca.stages"}
+"""Modules that every stage is started by and that no result depends on."""
 
 
 def record_path(artefact: Path) -> Path:
@@ -24,44 +47,104 @@ def record_path(artefact: Path) -> Path:
     return artefact.with_name(f"{artefact.stem}.provenance.json")
 
 
-class Recorder:
-    """Measures a stage, from construction to `finish`.
+@contextmanager
+def recorded(
+    stage: str,
+    module: str,
+    settings: Settings,
+    inputs: dict[str, list[Path]],
+    out: Path,
+    arguments: dict | None = None,
+) -> Iterator[dict]:
+    """Keep the record of a stage, which runs in the block and is alone in writing ``out``.
+
+    Yields a dict for what the stage reports of itself. An older record is removed before the block,
+    so that none ever lies beside an output that it does not describe. Inputs are files or folders.
 
     Raises:
-        CCAError: an input does not exist.
+        CCAError: an input does not exist, or another process is writing ``out``.
     """
-
-    def __init__(
-        self, stage: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None = None
-    ):
-        self._begun, self._started = perf_counter(), datetime.now(UTC)
-        self._record = {
-            "stage": stage,
-            "settings": settings.model_dump(mode="json"),
-            "arguments": arguments or {},
-            "inputs": {
-                name: [{"path": str(path), "sha256": sha256(path)} for path in paths]
-                for name, paths in inputs.items()
-            },
-        }
-
-    def finish(self, out: Path, measured: dict) -> None:
-        """Write the record of ``out`` and say so; ``measured`` is what the stage reports of itself."""
-        record = self._record | {
-            "output": {"path": str(out), "sha256": sha256(out)},
+    begun, started = perf_counter(), datetime.now(UTC)
+    record = {
+        "stage": stage,
+        "settings": settings.model_dump(mode="json"),
+        "arguments": arguments or {},
+        "inputs": {name: [described(path) for path in paths] for name, paths in inputs.items()},
+    }
+    with exclusive(out):
+        record_path(out).unlink(missing_ok=True)
+        measured: dict = {}
+        yield measured
+        record |= {
+            "output": described(out),
             "measured": measured,
-            "code": code_version(),
+            "code": code_version(module),
             "environment": environment(),
-            "started": self._started.isoformat(timespec="seconds"),
-            "wall_seconds": round(perf_counter() - self._begun, 2),
+            "started": started.isoformat(timespec="seconds"),
+            "wall_seconds": round(perf_counter() - begun, 2),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         write_json(record_path(out), record)
-        print(f"{record['stage']}: wrote {out} in {record['wall_seconds']} s; {measured}")
+    print(f"{stage}: wrote {out} in {record['wall_seconds']} s; {measured}")
 
 
-def code_version() -> dict:
-    """Version of this package and, in a git checkout, its commit and whether files were changed."""
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock of an output, a hidden file beside it that is gone afterwards.
+
+    The kernel releases it with the process, however that ends: a file left by a killed one locks nothing.
+
+    Raises:
+        CCAError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with lock.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CCAError(f"{path}: another process is writing it; wait for it or end it") from None
+            if not _is_at(stream, lock):
+                continue  # removed by its holder after it was opened here: a lock that nobody else sees
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # still locked, so it is ours
+            return
+
+
+def _is_at(stream: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def described(path: Path) -> dict[str, str]:
+    """A file or folder by its path, relative where it is below the working directory, and its content."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100, a link stays the name it was given by
+    below = absolute.is_relative_to(Path.cwd())
+    return {"path": str(absolute.relative_to(Path.cwd()) if below else path), "sha256": checksum(path)}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes; of a folder, over the names and checksums of its files, but hidden ones."""
+    if not path.is_dir():
+        return sha256(path)
+    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    lines = "".join(f"{sha256(path / name)} {name}\n" for name in shown)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
+    """Version of this package, the checksum of a stage's code and, in a git checkout, its commit.
+
+    The checksum is `cca.codebase.digest` of the stage's module and of all of ``cca`` that was loaded for
+    it, plug-ins included. ``dirty`` says that files differ from the commit or that some of the package
+    are unknown to git.
+    """
     here = Path(cca.__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -71,9 +154,12 @@ def code_version() -> dict:
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    version = {"version": cca.__version__}
+    ours = {name for name in loaded if name.startswith("cca.")} - COMMAND_LINE
+    version = {"version": cca.__version__, "sha256": digest(module, *ours)}
     if git("ls-files", "--error-unmatch", "__init__.py"):
-        version |= {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        unknown = git("ls-files", "--others", "--exclude-standard", ".")
+        version |= {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or unknown)}
     return version
 
 
@@ -84,6 +170,13 @@ def environment() -> dict:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu(),
         "threads": torch.get_num_threads(),
     }
+
+
+def cpu(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Name of the processor's model, or what else is known of it."""
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

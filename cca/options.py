@@ -1,0 +1,34 @@
+"""Options that several stages share on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Given = Annotated[
+    str,
+    typer.Option("--settings", help="Settings of the stage: JSON or YAML, inline or the path of a file."),
+]
+Protocol = Annotated[
+    str,
+    typer.Option("--settings", help="JSON or YAML, inline or a file; default: the ADM suite's, Inception."),
+]
+Out = Annotated[Path, typer.Option(help="File to write.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
+Images = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
+Tokenizer = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer'.")]
+Codes = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
+Pairs = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
+Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
+Model = Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")]
+Fakes = Annotated[
+    Path | None, typer.Option(help="Samples made by 'fakes', as negatives in place of other labels.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of the feature extractor, made by 'features'; without them Inception's are downloaded."
+    ),
+]
+AllowJpeg = Annotated[bool, typer.Option("--allow-jpeg", help="Accept lossy images.")]
+Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]

@@ -1,0 +1,51 @@
+"""Running one stage for the command line: settings are checked, inputs are there, a record is kept."""
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from cca.files import parse_yaml, require
+from cca.provenance import recorded
+from cca.settings import Settings, validate
+
+
+def parse(module: str, schema: str, given: str) -> tuple[ModuleType, Settings]:
+    """Import the module of a stage, and none of other stages; check the settings given for it."""
+    stage = import_module(module)
+    inline = given.lstrip().startswith("{")
+    where = "--settings" if inline else given
+    text = given if inline else require(Path(given)).read_text()
+    return stage, validate(getattr(stage, schema), parse_yaml(text, where), where)
+
+
+def perform(
+    name: str,
+    module: str,
+    schema: str,
+    given: str,
+    *,
+    out: Path | None,
+    inputs: dict[str, Path | None],
+    arguments: dict | None = None,
+    **others: object,
+) -> None:
+    """Run a stage on checked settings and existing inputs, and keep its record beside its output.
+
+    Inputs that are None were not given. ``others`` are passed on to the stage; no result depends on them.
+    """
+    stage, settings = parse(module, schema, given)
+    run = partial(stage.run, settings, **inputs, **(arguments or {}), **others, out=out)
+    if out is None:
+        run()
+        return
+    files = {key: parts(path) for key, path in inputs.items() if path is not None}
+    if "results" in inputs:  # a report reads few files of all the results
+        files["results"] = settings.files(inputs["results"])
+    with recorded(name, module, settings, files, out, arguments) as measured:
+        measured |= run()
+
+
+def parts(path: Path) -> list[Path]:
+    """The shards in a folder of our samples; any other folder or file as it is."""
+    return sorted(path.glob("shard_*.npz")) or [path]
