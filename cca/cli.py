@@ -200,15 +200,11 @@ def evaluate(
     samples: Annotated[Path, typer.Argument(help="The same, or a folder of our sample shards.")],
     settings: Protocol = "{}",
     weights: Weights = None,
-    out: Annotated[
-        Path | None, typer.Option(help="JSON file to write, with settings, versions and checksums.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     keep_features: Annotated[Path | None, typer.Option(help="File to keep the samples' features in.")] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for features of references that have none.", show_default="~/.cache/cca/features"
-        ),
+        typer.Option(help="Folder for the features of references.", show_default="~/.cache/cca/features"),
     ] = None,
     allow_jpeg: AllowJpeg = False,
 ) -> None:
