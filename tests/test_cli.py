@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from torch import nn
 
-from cca import cli
+from cca import checkpoints, cli
+from cca.files import write_json
 
 MNIST = {"source": "mnist5k", "image_size": 28, "channels": 1, "heldout_fraction": 0.2, "limit_per_class": 5}
+
+REPORTED = Path(__file__).parents[1] / "workflow/resources/reported/table2.csv"
 
 
 def cca(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -52,6 +56,26 @@ def test_settings_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     (tmp_path / "data.yaml").write_text(json.dumps(MNIST))
     cca(monkeypatch, "data", "--settings", tmp_path / "data.yaml", "--out", tmp_path / "images.npz")
     assert (tmp_path / "images.npz").exists()
+
+
+def test_a_report_records_the_files_that_it_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    metrics = tmp_path / "results/m/base/seed=0/s=0/metrics.json"
+    numbers = dict.fromkeys(["fid", "sfid", "inception_score", "precision", "recall"], 0.5)
+    write_json(metrics, numbers | {"num_samples": 10})
+    checkpoints.save(tmp_path / "results/m/base/model.safetensors", nn.Linear(1, 1), {"parameters": 77})
+    content = {"measured": [{"model": "m"}], "seeds": [0]}
+    settings = {
+        "name": "table2",
+        "benchmark": "b",
+        "titles": {"m": "M"},
+        "objectives": {},
+        "content": content,
+    }
+    common = ("--settings", json.dumps(settings), "--results", tmp_path / "results")
+    cca(monkeypatch, "report", "table", *common, "--reported", REPORTED, "--out", tmp_path / "table2.csv")
+    record = json.loads((tmp_path / "table2.provenance.json").read_text())
+    assert str(metrics) in [entry["path"] for entry in record["inputs"]["results"]]
+    assert len(record["inputs"]["reported"]) == 1
 
 
 def test_errors_are_one_line(fails: object, tmp_path: Path) -> None:
