@@ -103,7 +103,9 @@ def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: 
 
 def test_the_linter_has_only_one_advice(tmp_path: Path, snakemake: Run) -> None:
     run = snakemake(tmp_path, "--lint")
-    advice = {line.strip() for line in (run.stdout + run.stderr).splitlines() if line.strip().startswith("* ")}
+    advice = {
+        line.strip() for line in (run.stdout + run.stderr).splitlines() if line.strip().startswith("* ")
+    }
     assert advice == {"* Specify a conda environment or container for each rule.:"}
 
 
