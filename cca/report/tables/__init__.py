@@ -58,16 +58,22 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
     columns = list(dict.fromkeys([*frame.columns, *(key for row in rows for key in row)]))
     frame = frame.reindex(columns=columns).astype(object)
     frame = pd.concat([frame, pd.DataFrame(rows, columns=columns)], ignore_index=True)
-    rounded = frame.map(
-        lambda value: f"{value:.4g}" if isinstance(value, float) and pd.notna(value) else value
-    )
-    shown = rounded.astype(object).fillna("-").drop(columns="origin")
+    shown = rounded(frame, 4).fillna("-").drop(columns="origin")
     for path, text in (
         (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
         (out.with_suffix(".tex"), shown.to_latex(index=False, escape=True)),
         (out.with_suffix(".html"), html.page(settings.name, shown)),
-        (out, frame.to_csv(index=False, float_format="%.6g")),
+        (out, rounded(frame, 6).to_csv(index=False)),
     ):
         with atomic(path) as temporary:
             temporary.write_text(text)
     return {"rows": len(frame)}
+
+
+def rounded(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """The frame with its floating-point numbers as text of so many significant digits."""
+
+    def text(value: object) -> object:
+        return f"{value:.{digits}g}" if isinstance(value, float) and pd.notna(value) else value
+
+    return frame.map(text).astype(object)
