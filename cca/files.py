@@ -1,5 +1,6 @@
 """Reading and writing files: whole or not at all, and never a pickle."""
 
+import csv
 import hashlib
 import json
 import os
@@ -57,6 +58,29 @@ def read_json(path: Path) -> Any:
         return json.loads(require(path).read_text())
     except ValueError as error:
         raise CCAError(f"{path}: not a JSON file ({error}); delete it and make it again") from None
+
+
+class CsvLog:
+    """A CSV file, a row at a time, which appears whole when the block ends without an error."""
+
+    def __init__(self, path: Path):
+        self._atomic = atomic(path)
+
+    def __enter__(self) -> "CsvLog":
+        self._stream = self._atomic.__enter__().open("w", newline="")
+        self._writer: csv.DictWriter | None = None
+        return self
+
+    def write(self, **row: float) -> None:
+        """Add a row; the first one names the columns."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._stream, list(row))
+            self._writer.writeheader()
+        self._writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+        self._atomic.__exit__(*error)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Sampling images in shards that do not change them."""
 
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from cca import models, tokenizers
 from cca.device import autocast, pick
 from cca.errors import CCAError
-from cca.files import write_npz
+from cca.files import CsvLog, write_npz
 from cca.guidance import Guidance
 from cca.rng import generator, sample_uniforms
 from cca.settings import Settings
@@ -93,12 +94,17 @@ def run(
     network = models.load(model, decoder).to(device)
     labels = sample_labels(settings.num_samples, network.num_classes, settings.labels, seed)
     images = []
-    for start in tqdm(range(first, last, settings.batch_size), desc="sample"):
-        index = np.arange(start, min(start + settings.batch_size, last))
-        uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
-        with torch.inference_mode(), autocast(device):
-            codes = network.sample(torch.from_numpy(labels[index]).to(device), settings.guidance, uniforms)
-            images.append(to_uint8(decoder.decode(codes), settings.postprocessing))
+    with CsvLog(out.with_suffix(".log.csv")) as log:
+        for start in tqdm(range(first, last, settings.batch_size), desc="sample"):
+            begun = perf_counter()
+            index = np.arange(start, min(start + settings.batch_size, last))
+            uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
+            with torch.inference_mode(), autocast(device):
+                codes = network.sample(
+                    torch.from_numpy(labels[index]).to(device), settings.guidance, uniforms
+                )
+                images.append(to_uint8(decoder.decode(codes), settings.postprocessing))
+            log.write(first_sample=start, samples=len(index), seconds=perf_counter() - begun)
     write_npz(
         out,
         arr_0=np.concatenate(images),

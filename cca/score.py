@@ -11,7 +11,7 @@ from cca import models, tokenizers
 from cca import pairs as pair_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
-from cca.files import read_npz, write_npz
+from cca.files import CsvLog, read_npz, write_npz
 from cca.rng import seed_torch
 from cca.settings import Settings
 
@@ -41,12 +41,15 @@ def run(
     model.train(settings.dropout)
     seed_torch("score", seed)
     scores = np.empty((2, len(items)), dtype=np.float32)
-    for start in tqdm(range(0, len(items), settings.batch_size), desc="score"):
-        batch = slice(start, start + settings.batch_size)
-        sides = items.sides(batch, device)
-        for row, tokens, labels in zip(scores, sides.tokens, sides.labels, strict=True):
-            with torch.inference_mode(), autocast(device):
-                row[batch] = model.log_prob(tokens, labels).cpu()
+    with CsvLog(out.with_suffix(".log.csv")) as log:
+        for start in tqdm(range(0, len(items), settings.batch_size), desc="score"):
+            batch = slice(start, start + settings.batch_size)
+            sides = items.sides(batch, device)
+            for row, tokens, labels in zip(scores, sides.tokens, sides.labels, strict=True):
+                with torch.inference_mode(), autocast(device):
+                    row[batch] = model.log_prob(tokens, labels).cpu()
+            positive, negative = scores[:, batch].mean(axis=1)
+            log.write(first_pair=start, positive=positive, negative=negative)
     if not np.isfinite(scores).all():
         raise CCAError(
             f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"

@@ -1,6 +1,5 @@
 """The optimisation loop that every trained part shares: optimiser, schedule, log, checks."""
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cca.errors import CCAError
-from cca.files import atomic
+from cca.files import CsvLog
 from cca.settings import Settings
 
 
@@ -33,29 +32,6 @@ class Optimisation(Settings):
         if self.schedule == "constant":
             return self.learning_rate * warmup
         return self.learning_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-class CsvLog:
-    """A CSV file of one row a step, which appears whole when the block ends without an error."""
-
-    def __init__(self, path: Path):
-        self._atomic = atomic(path)
-
-    def __enter__(self) -> "CsvLog":
-        self._stream = self._atomic.__enter__().open("w", newline="")
-        self._writer: csv.DictWriter | None = None
-        return self
-
-    def write(self, **row: float) -> None:
-        """Add a row; the first one names the columns."""
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._stream, list(row))
-            self._writer.writeheader()
-        self._writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-        self._atomic.__exit__(*error)
 
 
 def check_finite(loss: float, step: int, what: str) -> None:

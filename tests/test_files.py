@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cca.errors import CCAError
-from cca.files import atomic, read_json, read_npz, sha256, write_json, write_npz
+from cca.files import CsvLog, atomic, read_json, read_npz, sha256, write_json, write_npz
 
 
 def test_atomic_leaves_the_old_file_and_nothing_else_when_interrupted(tmp_path: Path) -> None:
@@ -90,3 +90,17 @@ def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_log_is_there_only_when_whole(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), CsvLog(tmp_path / "log.csv") as log:
+        log.write(step=0)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_log_names_its_columns_by_the_first_row(tmp_path: Path) -> None:
+    with CsvLog(tmp_path / "log.csv") as log:
+        log.write(step=0, loss=1.25)
+        log.write(step=1, loss=float("nan"))
+    assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss", "0,1.25", "1,nan"]

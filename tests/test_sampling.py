@@ -1,5 +1,6 @@
 """Shards, labels, post-processing."""
 
+import csv
 import itertools
 from pathlib import Path
 
@@ -114,3 +115,10 @@ def test_resize_comes_before_clamping() -> None:
     expected = torch.nn.functional.interpolate(x, size=(3, 3), mode="bicubic")[0, 0, 0]
     assert resized.tolist() == (127.5 * expected + 128).clamp(0, 255).to(torch.uint8).tolist()
     assert len(set(resized.tolist())) > 1
+
+
+def test_the_log_has_a_row_a_batch(world, tmp_path: Path) -> None:
+    draw(world, tmp_path, 1)
+    rows = list(csv.DictReader((tmp_path / "shard_0.log.csv").open()))
+    assert [int(row["first_sample"]) for row in rows] == list(range(0, 47, 6))
+    assert sum(int(row["samples"]) for row in rows) == 47

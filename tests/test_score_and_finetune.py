@@ -49,6 +49,13 @@ def test_scores_are_the_base_models_log_likelihoods_of_each_pair(files: dict[str
     assert not np.allclose(positive[~items.positive_pair], negative[~items.positive_pair])
 
 
+def test_the_log_of_scores_holds_the_means_of_batches(files: dict[str, Path]) -> None:
+    rows = list(csv.DictReader(files["scores"].with_suffix(".log.csv").open()))
+    scores = read_npz(files["scores"])["negative"]
+    assert [int(row["first_pair"]) for row in rows] == [0, 33, 66]
+    assert float(rows[1]["negative"]) == pytest.approx(scores[33:66].mean(), rel=1e-5)
+
+
 def test_g_is_zero_at_the_first_step(files: dict[str, Path], tmp_path: Path) -> None:
     first = run(files, tmp_path / "model.safetensors", {"name": "dpo"})[0]
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-5)

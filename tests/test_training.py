@@ -10,7 +10,7 @@ from torch import nn
 
 from cca.errors import CCAError
 from cca.rng import generator
-from cca.training import CsvLog, Optimisation, optimise, shuffled_batches
+from cca.training import Optimisation, optimise, shuffled_batches
 
 
 def test_rates() -> None:
@@ -96,11 +96,4 @@ def test_a_loss_that_is_not_finite_stops_naming_the_step_and_leaves_no_log(
 
     with pytest.raises(CCAError, match=r"fit: the loss is (nan|inf|-inf) at step 2"):
         fit(tmp_path, loss_of)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_log_is_there_only_when_whole(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), CsvLog(tmp_path / "log.csv") as log:
-        log.write(step=0)
-        raise RuntimeError
     assert list(tmp_path.iterdir()) == []

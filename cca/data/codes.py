@@ -13,7 +13,7 @@ from cca.data import images as image_data
 from cca.data.augment import Augmentation, augment
 from cca.device import pick
 from cca.errors import CCAError
-from cca.files import read_npz, write_npz
+from cca.files import CsvLog, read_npz, write_npz
 from cca.rng import generator
 from cca.settings import Settings
 
@@ -52,12 +52,15 @@ def run(settings: CodesSettings, *, images: Path, tokenizer: Path, out: Path) ->
     model = tokenizers.load(tokenizer).to(pick())
     count = len(data.train_images)
     codes = np.empty((count, settings.crops, model.num_tokens), dtype=np.int32)
-    for crop in tqdm(range(settings.crops), desc="codes"):
-        augmented = augment(data.train_images, settings.augmentation, generator("crop", settings.seed, crop))
-        for start in range(0, count, settings.batch_size):
-            batch = image_data.to_tensor(augmented[start : start + settings.batch_size]).to(pick())
-            with torch.inference_mode():
-                codes[start : start + settings.batch_size, crop] = model.encode(batch).cpu().numpy()
+    with CsvLog(out.with_suffix(".log.csv")) as log:
+        for crop in tqdm(range(settings.crops), desc="codes"):
+            rng = generator("crop", settings.seed, crop)
+            augmented = augment(data.train_images, settings.augmentation, rng)
+            for start in range(0, count, settings.batch_size):
+                batch = image_data.to_tensor(augmented[start : start + settings.batch_size]).to(pick())
+                with torch.inference_mode():
+                    codes[start : start + settings.batch_size, crop] = model.encode(batch).cpu().numpy()
+            log.write(crop=crop, codebook_use=len(np.unique(codes[:, crop])) / model.vocab_size)
     write_npz(
         out,
         codes=codes,
