@@ -13,7 +13,7 @@ from cca.data import codes as code_data
 from cca.device import autocast, pick
 from cca.files import write_npz
 from cca.guidance import Guidance
-from cca.rng import generator
+from cca.rng import sample_uniforms
 from cca.settings import Settings
 
 
@@ -33,7 +33,7 @@ def run(
     fakes = np.empty((len(labels), model.num_tokens), dtype=np.int32)
     for start in tqdm(range(0, len(labels), settings.batch_size), desc="fakes"):
         batch = np.arange(start, min(start + settings.batch_size, len(labels)))
-        uniforms = np.stack([generator("fakes", seed, int(pair)).random(model.num_tokens) for pair in batch])
+        uniforms = sample_uniforms(seed, batch, model.num_tokens, stream="fakes")
         with torch.inference_mode(), autocast(device):
             wanted = torch.from_numpy(labels[batch]).to(device)
             drawn = model.sample(wanted, Guidance(), torch.from_numpy(uniforms).to(device))

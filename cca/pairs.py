@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cca.data import codes as code_data
+from cca.data.images import check_labels
 from cca.errors import CCAError
 from cca.files import read_npz, sha256, write_npz
 from cca.rng import generator
@@ -144,7 +145,7 @@ def load(path: Path, codes: code_data.Codes) -> Pairs:
                 f"{path}: {name} index {values.max()} is out of range 0..{bound - 1}; other codes?"
             )
     for name in ("label", "negative"):
-        code_data.image_data.check_labels(getattr(pairs, name), codes.num_classes + 1, path)
+        check_labels(getattr(pairs, name), codes.num_classes + 1, path)
     return pairs
 
 

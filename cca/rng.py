@@ -21,10 +21,10 @@ def seed_torch(*key: int | str) -> None:
     torch.manual_seed(int(generator(*key).integers(2**63)))
 
 
-def sample_uniforms(seed: int, samples: np.ndarray, count: int) -> np.ndarray:
+def sample_uniforms(seed: int, samples: np.ndarray, count: int, stream: str = "sample") -> np.ndarray:
     """Uniform numbers in [0, 1), one row a sample: (len(samples), count) float64.
 
     Row i depends on ``(seed, samples[i])`` only, so a sample gets the same numbers in whatever
     batch, shard or process it is made, and for every model and guidance scale.
     """
-    return np.stack([generator("sample", seed, int(index)).random(count) for index in samples])
+    return np.stack([generator(stream, seed, int(index)).random(count) for index in samples])

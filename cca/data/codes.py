@@ -49,7 +49,8 @@ class Codes:
 def run(settings: CodesSettings, *, images: Path, tokenizer: Path, out: Path) -> dict:
     """Stage ``codes``: encode ``settings.crops`` augmented copies of every training image."""
     data = image_data.load(images)
-    model = tokenizers.load(tokenizer).to(pick())
+    device = pick()
+    model = tokenizers.load(tokenizer).to(device)
     count = len(data.train_images)
     codes = np.empty((count, settings.crops, model.num_tokens), dtype=np.int32)
     with CsvLog(out.with_suffix(".log.csv")) as log:
@@ -57,7 +58,7 @@ def run(settings: CodesSettings, *, images: Path, tokenizer: Path, out: Path) ->
             rng = generator("crop", settings.seed, crop)
             augmented = augment(data.train_images, settings.augmentation, rng)
             for start in range(0, count, settings.batch_size):
-                batch = image_data.to_tensor(augmented[start : start + settings.batch_size]).to(pick())
+                batch = image_data.to_tensor(augmented[start : start + settings.batch_size]).to(device)
                 with torch.inference_mode():
                     codes[start : start + settings.batch_size, crop] = model.encode(batch).cpu().numpy()
             log.write(crop=crop, codebook_use=len(np.unique(codes[:, crop])) / model.vocab_size)

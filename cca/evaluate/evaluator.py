@@ -20,12 +20,10 @@ from cca.evaluate.extractors import Extractor, Loaded
 from cca.evaluate.fid import frechet_distance
 from cca.evaluate.inception_score import inception_score
 from cca.evaluate.precision_recall import precision_recall
-from cca.evaluate.protocol import EvaluationSettings
+from cca.evaluate.protocol import METRICS, EvaluationSettings
 from cca.evaluate.samples import Features, Side, read_side, write_features
 from cca.evaluate.statistics import Statistics
 from cca.files import write_json
-
-METRICS = ("fid", "sfid", "inception_score", "precision", "recall")
 
 
 class LazyExtractor:
