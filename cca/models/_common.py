@@ -22,3 +22,9 @@ def check_shape(values: Tensor, what: str, shape: tuple[int, ...]) -> None:
     """Refuse ``values`` of another shape, with a `CCAError` that names ``what``."""
     if values.shape != shape:
         raise CCAError(f"{what} have shape {tuple(values.shape)}, not {shape}")
+
+
+def check_finite_logits(logits: Tensor, family: str) -> None:
+    """Refuse the last logits of sampling if they are not finite, with a `CCAError`; reads the device once."""
+    if not logits.isfinite().all():
+        raise CCAError(f"{family}: sampling met logits that are not finite; are the weights damaged?")

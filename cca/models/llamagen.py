@@ -17,7 +17,7 @@ from cca.decoding import choose_tokens
 from cca.errors import CCAError
 from cca.guidance import Guidance, guide
 from cca.models import ARModel
-from cca.models._common import check_integers, check_shape
+from cca.models._common import check_finite_logits, check_integers, check_shape
 from cca.settings import Settings
 from cca.tokenizers import Tokenizer
 
@@ -225,8 +225,7 @@ class Model(ARModel):
                     logits = guide(*logits.chunk(2), scale)
                 codes[:, step] = tokens = choose_tokens(logits, uniforms[:, step], guidance)
                 inputs = self.tok_embeddings(tokens.repeat(halves).unsqueeze(1))
-            if not logits.isfinite().all():
-                raise CCAError("llamagen: sampling met logits that are not finite; are the weights damaged?")
+            check_finite_logits(logits, "llamagen")
         return codes
 
     def _embed_labels(self, labels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from cca.decoding import choose_tokens
 from cca.errors import CCAError
 from cca.guidance import Guidance, guide
 from cca.models import ARModel
-from cca.models._common import check_integers, check_shape
+from cca.models._common import check_finite_logits, check_integers, check_shape
 from cca.settings import Settings
 from cca.tokenizers import Tokenizer, multiscale
 
@@ -266,8 +266,7 @@ class Model(ARModel):
                 if span.stop < self.num_tokens:
                     total = total + self.quantizer.spread(codes[:, span], step)
                     inputs = self._embed(self.quantizer.pool(total, step + 1)).repeat(halves, 1, 1)
-            if not logits.isfinite().all():
-                raise CCAError("var: sampling met logits that are not finite; are the weights damaged?")
+            check_finite_logits(logits, "var")
         return codes
 
     def _start(self, condition: Tensor) -> Tensor:
