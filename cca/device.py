@@ -21,9 +21,11 @@ def make_deterministic(threads: int) -> None:
 
     Sums are rounded in an order that depends on the number of threads, so results repeat bit for
     bit only on the same number. cuBLAS repeats only with a workspace of fixed size, a setting that
-    it reads when CUDA starts: call this before.
+    it reads when CUDA starts: call this before. On one CPU thread there is no order to ask for, and the
+    question alone imports torch's compiler, a second of every job.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if threads > 1 or torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

@@ -93,6 +93,7 @@ def run(
         what="finetune",
         log=out.with_suffix(".log.csv"),
         micro_batch=settings.micro_batch,
+        undecayed=model.undecayed,
     )
     described = checkpoints.metadata(base)
     models.save(out, model, coder, described["family"], described["architecture"])

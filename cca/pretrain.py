@@ -61,6 +61,7 @@ def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) 
         steps=settings.steps,
         what="pretrain",
         log=out.with_suffix(".log.csv"),
+        undecayed=model.undecayed,
     )
     models.save(out, model, coder, settings.family, settings.architecture)
     return {"parameters": sum(p.numel() for p in model.parameters())}

@@ -1,7 +1,7 @@
 """The optimisation loop that every trained part shares: optimiser, schedule, log, checks."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,21 +17,33 @@ from cca.settings import Settings
 
 
 class Optimisation(Settings):
-    """AdamW with gradient clipping; weight decay on tensors of two or more dimensions only."""
+    """AdamW with gradient clipping; a linear warm-up, then the rate stays or falls to the last step."""
 
     learning_rate: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, description="of tensors of two or more dimensions only")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_from: float = Field(default=0.005, ge=0, le=1, description="first rate, a share of learning_rate")
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    flat: float = Field(
+        default=0.05, ge=0, lt=1, description="linear: share of the steps after warm-up before it falls"
+    )
+    final: float = Field(
+        default=0.01, ge=0, le=1, description="cosine, linear: last rate, a share of learning_rate"
+    )
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of ``step`` (from 0) of ``steps``; cosine falls to a hundredth."""
-        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.schedule == "constant":
-            return self.learning_rate * warmup
-        return self.learning_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        """Learning rate of ``step`` (from 0) of ``steps``; `linear` is VAR's "lin0" (utils/lr_control.py)."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (self.warmup_from + (1 - self.warmup_from) * step / self.warmup_steps)
+        progress = (step - self.warmup_steps) / max(steps - 1 - self.warmup_steps, 1)
+        left = {
+            "constant": 1.0,
+            "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+            "linear": min(1.0, (1 - progress) / (1 - self.flat)),
+        }[self.schedule]
+        return self.learning_rate * (self.final + (1 - self.final) * left)
 
 
 def check_finite(loss: float, step: int, what: str) -> None:
@@ -64,6 +76,7 @@ def optimise(
     what: str,
     log: Path,
     micro_batch: int | None = None,
+    undecayed: Collection[str] = (),
     after_step: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Minimise a loss over batches of indices, one optimiser step a batch.
@@ -76,13 +89,15 @@ def optimise(
         what: names the stage on the progress bar and in messages.
         log: the CSV of ``step, learning_rate, loss, gradient_norm`` and the further values.
         micro_batch: items whose gradients are computed at a time, where a batch needs too much memory.
+        undecayed: names of parameters that weight decay leaves alone, whatever their dimensions.
         after_step: called with the step's number after each update.
 
     Raises:
         CCAError: the loss or the gradient became NaN or infinite.
     """
-    decayed = [p for p in module.parameters() if p.dim() >= 2]
-    plain = [p for p in module.parameters() if p.dim() < 2]
+    decayed, plain = [], []
+    for name, parameter in module.named_parameters():
+        (decayed if parameter.dim() >= 2 and name not in undecayed else plain).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},

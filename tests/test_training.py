@@ -14,12 +14,18 @@ from cca.training import Optimisation, optimise, shuffled_batches
 
 
 def test_rates() -> None:
-    constant = Optimisation(learning_rate=1.0, warmup_steps=4)
-    assert [constant.rate(step, 10) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
-    cosine = Optimisation(learning_rate=1.0, schedule="cosine")
-    assert cosine.rate(0, 10) == pytest.approx(1)
-    assert cosine.rate(5, 10) == pytest.approx(0.505)
-    assert cosine.rate(10, 10) == pytest.approx(0.01)
+    constant = Optimisation(learning_rate=2.0, warmup_steps=4, warmup_from=0.2)
+    assert [constant.rate(step, 10) for step in range(6)] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2, 2])
+    cosine = Optimisation(learning_rate=1.0, schedule="cosine", final=0.01)
+    assert [cosine.rate(step, 11) for step in (0, 5, 10)] == pytest.approx([1, 0.505, 0.01])
+
+
+def test_linear_rates_are_vars() -> None:
+    # Printed by lr_wd_annealing("lin0", peak_lr=2e-5, wp_it=100, max_it=5004, wp0=.005, wpe=.1) of VAR.
+    linear = Optimisation(learning_rate=2e-5, warmup_steps=100, schedule="linear", flat=0.05, final=0.1)
+    steps = [0, 50, 99, 100, 345, 346, 2500, 5003]
+    expected = [1e-07, 1.005e-05, 1.9801e-05, 2e-05, 2e-05, 1.9996715e-05, 1.1672703e-05, 2e-06]
+    assert [linear.rate(step, 5004) for step in steps] == pytest.approx(expected, rel=1e-7)
 
 
 def test_shuffled_batches_visit_every_item_once_an_epoch() -> None:
@@ -30,7 +36,9 @@ def test_shuffled_batches_visit_every_item_once_an_epoch() -> None:
     assert flat[:10].tolist() != flat[10:].tolist()
 
 
-def fit(tmp_path: Path, loss_of: object, steps: int = 3, **settings: float) -> nn.Linear:
+def fit(
+    tmp_path: Path, loss_of: object, steps: int = 3, undecayed: set[str] = frozenset(), **settings: float
+) -> nn.Linear:
     torch.manual_seed(0)
     module = nn.Linear(2, 1)
     batches = [np.array([step]) for step in range(steps)]
@@ -43,6 +51,7 @@ def fit(tmp_path: Path, loss_of: object, steps: int = 3, **settings: float) -> n
         steps=steps,
         what="fit",
         log=tmp_path / "log.csv",
+        undecayed=undecayed,
     )
     return module
 
@@ -64,6 +73,13 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
     after = fit(tmp_path, lambda module, batch: (0 * module(torch.zeros(1, 2)).sum(), {}), weight_decay=0.5)
     assert after.bias.tolist() == before.bias.tolist()
     assert after.weight.flatten().tolist() == pytest.approx((0.95**3 * before.weight).flatten().tolist())
+
+
+def test_parameters_named_so_do_not_decay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = nn.Linear(2, 1)
+    after = fit(tmp_path, lambda module, batch: (0 * module.weight.sum(), {}), undecayed={"weight"})
+    assert after.weight.tolist() == before.weight.tolist()
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:

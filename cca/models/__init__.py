@@ -45,6 +45,11 @@ class ARModel(nn.Module, ABC):
         """
 
     @property
+    def undecayed(self) -> frozenset[str]:
+        """Names of parameters of two or more dimensions that weight decay leaves alone all the same."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def num_steps(self) -> int:
         """Decoding steps of one image: tokens (next token) or scales (next scale)."""

@@ -210,6 +210,12 @@ class Model(ARModel):
             block.ada_lin[1].weight[2 * dim :] *= 0.5
 
     @property
+    def undecayed(self) -> frozenset[str]:
+        """Embeddings of positions and scales, and attention's scales (VAR's train.py)."""
+        kinds = ("pos_start", "pos_1LC", "lvl_embed.weight", "scale_mul_1H11")
+        return frozenset(name for name, _ in self.named_parameters() if name.endswith(kinds))
+
+    @property
     def quantizer(self) -> multiscale.Quantizer:
         """The tokenizer's, which turns codes into the inputs of the next scale."""
         return self._quantizer[0]
