@@ -11,6 +11,7 @@ from cca.errors import CCAError
 from cca.evaluate.protocol import METRICS
 from cca.experiments import BASE, Experiment
 from cca.files import read_json
+from cca.report import style
 from cca.settings import Settings
 
 
@@ -64,6 +65,10 @@ class Measured:
         return {"name": spec["name"], **objectives.bind(spec).keywords}
 
     def title(self, model: str, finetune: str = BASE) -> str:
-        """A model's name as it is printed, e.g. ``LlamaGen-S +cca_lambda=1``."""
+        """A model's name as it is printed, e.g. ``LlamaGen-S +CCA (β = 0.02, λ = 1)``."""
         title = self.context.titles[model]
-        return title if finetune == BASE else f"{title} +{finetune}"
+        if finetune == BASE:
+            return title
+        name, *parameters = self.objective(finetune).items()
+        values = ", ".join(f"{style.SYMBOLS.get(key, key)} = {value:g}" for key, value in parameters)
+        return f"{title} +{style.look(name[1])['label']}" + (f" ({values})" if values else "")

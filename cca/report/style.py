@@ -22,6 +22,9 @@ METHODS = {
     "ddo": {"color": "#8C8C8C", "marker": "*", "label": "DDO"},
 }
 
+SYMBOLS = {"alpha": "α", "beta": "β", "lam": "λ"}
+"""How parameters of objectives are written."""
+
 NAMES = {
     "fid": "FID ↓",
     "inception_score": "Inception Score ↑",

@@ -13,6 +13,7 @@ from cca.experiments import Experiment
 from cca.files import read_json, write_json
 from cca.report import figures, measured, tables
 from cca.report.tables import table3
+from cca.report.tables._readable import latex, readable
 
 REPORTED = Path(__file__).parents[2] / "workflow/resources/reported"
 CONTEXT = {
@@ -114,7 +115,7 @@ def test_a_metric_without_a_value_is_a_dash(results: Path) -> None:
     assert np.isnan(rows["sfid"][0]) and np.isnan(rows["sfid_std"][0]) and rows["fid"].notna().all()
     lines = (results / "table3.md").read_text().splitlines()
     header, last = ([cell.strip() for cell in line.split("|")] for line in (lines[0], lines[-1]))
-    assert dict(zip(header, last, strict=True))["sfid"] == "-"
+    assert dict(zip(header, last, strict=True))["sFID ↓"] == "-"
 
 
 def test_tables_and_figures_know_the_objectives(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +133,7 @@ def test_table2_rows(results: Path) -> None:
         "measured": [{"model": "m", "cfg_scale": 2}, {"model": "m", "finetune": "cca_lambda=1"}],
     }
     rows = table(results, "table2", content)
-    assert rows["model"].tolist() == ["Model-M", "Model-M +cca_lambda=1"]
+    assert rows["model"].tolist() == ["Model-M", "Model-M +CCA (β = 0.02, λ = 1)"]
     assert rows["benchmark"].unique().tolist() == ["made-up"]
     assert rows["parameters"].tolist() == [77, 77]
     assert rows["fid"][0] == pytest.approx(metric(results, "base", 1, 0, "fid"), rel=1e-5)
@@ -159,8 +160,30 @@ def test_markdown_and_latex_hold_the_same_rows(results: Path) -> None:
     markdown = (results / "table3.md").read_text().splitlines()
     latex = (results / "table3.tex").read_text()
     assert len(markdown) == 2 + 8 + 1
+    assert "fid_std" not in latex and " ± " not in markdown[-1]  # one seed has no deviation
     assert "Model-M" in markdown[-1] and "Model-M" in latex
     assert "LlamaGen-L +CCA" in latex and "3.43" in latex
+
+
+def test_a_readable_table_has_means_with_deviations_and_no_empty_columns() -> None:
+    frame = pd.DataFrame(
+        {
+            "model": ["A λ", "B_1"],
+            "parameters": [468_864, None],
+            "fid": [3.44184, 12.0],
+            "fid_std": [0.0812, None],
+            "sfid": [None, None],
+            "origin": ["here", "there"],
+        }
+    )
+    shown = readable(frame)
+    assert shown.to_dict("list") == {
+        "model": ["A λ", "B_1"],
+        "parameters": ["468,864", "-"],
+        "FID ↓": ["3.442 ± 0.081", "12"],
+    }
+    text = latex(shown)
+    assert text.isascii() and r"B\_1" in text and r"A $\lambda$" in text and r"3.442 $\pm$ 0.081" in text
 
 
 @pytest.mark.parametrize("name", ["table2", "table3"])

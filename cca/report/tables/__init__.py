@@ -10,6 +10,7 @@ from cca.experiments import Experiment
 from cca.files import atomic, require
 from cca.report import html
 from cca.report.measured import Context, Measured
+from cca.report.tables._readable import latex, readable
 from cca.settings import Settings
 
 
@@ -58,22 +59,18 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
     columns = list(dict.fromkeys([*frame.columns, *(key for row in rows for key in row)]))
     frame = frame.reindex(columns=columns).astype(object)
     frame = pd.concat([frame, pd.DataFrame(rows, columns=columns)], ignore_index=True)
-    shown = rounded(frame, 4).fillna("-").drop(columns="origin")
+    shown = readable(frame)
     for path, text in (
         (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
-        (out.with_suffix(".tex"), shown.to_latex(index=False, escape=True)),
+        (out.with_suffix(".tex"), latex(shown)),
         (out.with_suffix(".html"), html.page(settings.name, shown)),
-        (out, rounded(frame, 6).to_csv(index=False)),
+        (out, frame.map(six_digits).to_csv(index=False)),
     ):
         with atomic(path) as temporary:
             temporary.write_text(text)
     return {"rows": len(frame)}
 
 
-def rounded(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """The frame with its floating-point numbers as text of so many significant digits."""
-
-    def text(value: object) -> object:
-        return f"{value:.{digits}g}" if isinstance(value, float) and pd.notna(value) else value
-
-    return frame.map(text).astype(object)
+def six_digits(value: object) -> object:
+    """A floating-point number as text of six significant digits; anything else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) and pd.notna(value) else value
