@@ -216,6 +216,20 @@ def evaluate(
     perform("evaluate", module, schema, settings, out=out, inputs=inputs, arguments=arguments, **others)
 
 
+@app.command()
+def pitfalls(
+    settings: Given,
+    results: Results,
+    images: Images,
+    reference: Annotated[Path, typer.Option(help="Reference batch, made by 'reference'.")],
+    out: Out,
+    weights: Weights = None,
+) -> None:
+    """Measure how far each metric moves when one thing is done wrong: .json, .csv and .md."""
+    inputs = {"results": results, "images": images, "reference": reference, "weights": weights}
+    perform("pitfalls", "cca.pitfalls.measure", "PitfallsSettings", settings, out=out, inputs=inputs)
+
+
 @report.command()
 def table(
     settings: Given,

@@ -19,6 +19,8 @@ from cca.fakes import FakesSettings
 from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
+from cca.pitfalls.measure import PitfallsSettings
+from cca.pitfalls.plan import MEASURED, TierPitfalls
 from cca.pretrain import PretrainSettings
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings
@@ -29,7 +31,7 @@ from cca.settings import Settings, as_value_error, validate
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
 
-FOLDERS = {"claims", "data", "features", "figures", "logs", "reference", "tables", "tokenizers"}
+FOLDERS = {"claims", "data", "features", "figures", "logs", "pitfalls", "reference", "tables", "tokenizers"}
 """Folders of a tier's results beside those of its models."""
 
 
@@ -96,6 +98,7 @@ class Tier(Settings):
         BeforeValidator(partial(plugins.configure_all, "cca.report.figures", "Figure")),
     ]
     claims: TierClaims | None = None
+    pitfalls: TierPitfalls | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Tier":
@@ -103,6 +106,7 @@ class Tier(Settings):
             self._check_names()
             self._check_parts_fit()
             self._check_experiments()
+            self._check_pitfalls()
         return self
 
     def _check_names(self) -> None:
@@ -169,9 +173,23 @@ class Tier(Settings):
             for finetune in self.finetunes:
                 check_spelling("mask rate", self.mask_rate(name, finetune))
 
+    def _check_pitfalls(self) -> None:
+        if self.pitfalls is None:
+            for name, figure in self.figures.items():
+                if MEASURED in figure.files():
+                    raise CCAError(f"section 'pitfalls' is missing, which the figure '{name}' is made of")
+            return
+        for name in self.pitfalls.sampling:
+            if not re.fullmatch(r"[\w.=+-]+", name) or name == "samples":
+                raise CCAError(
+                    f"pitfalls.sampling: the name '{name}' may hold letters, digits and . = + - _ only"
+                )
+            self.sampling_variant(self.pitfalls.model, self.pitfalls.scale, name)
+
     def experiments(self) -> list[Experiment]:
-        """Every experiment that a table, a figure or a claim needs, once."""
-        artefacts = [*self.tables.values(), *self.figures.values(), *([self.claims] if self.claims else [])]
+        """Every experiment that a table, a figure, a claim or a pitfall needs, once."""
+        others = [section for section in (self.claims, self.pitfalls) if section]
+        artefacts = [*self.tables.values(), *self.figures.values(), *others]
         return sorted({experiment for artefact in artefacts for experiment in artefact.experiments()})
 
     def mask_rate(self, model: str, finetune: str) -> float:
@@ -204,6 +222,22 @@ class Tier(Settings):
         """Settings of stage ``sample`` at one guidance scale."""
         settings = self.models[model].sampling
         return settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"scale": scale})})
+
+    def sampling_variant(self, model: str, scale: float, variant: str) -> SamplingSettings:
+        """The same with what section ``pitfalls`` changes under the name ``variant``."""
+        right = self.sampling(model, scale).model_dump(mode="json")
+        where = f"pitfalls.sampling.{variant}"
+        return validate(SamplingSettings, merge(right, self.pitfalls.sampling[variant]), where)
+
+    def measured_pitfalls(self) -> PitfallsSettings:
+        """Settings of stage ``pitfalls``."""
+        count = self.models[self.pitfalls.model].sampling.num_samples
+        split = {"is_split_size": max(count // self.pitfalls.splits, 1)}
+        return PitfallsSettings(
+            benchmark=self.benchmark,
+            evaluation=self.evaluation.model_copy(update=split),
+            draws=self.pitfalls.draws(self.shards),
+        )
 
     def cost_of(self, model: str) -> CostSettings:
         """Settings of stage ``cost``."""

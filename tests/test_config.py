@@ -51,6 +51,12 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"pitfalls": {"seeds": [0]}}, "key 'pitfalls.seeds': List should have at least 2 items"),
+        ({"pitfalls": {"seeds": [1, 1]}}, "seeds [1, 1] are not different from each other"),
+        ({"pitfalls": {"model": "gpt"}}, "an experiment names the model 'gpt', not one of: "),
+        ({"pitfalls": {"sampling": {"x": {"topk": 1}}}}, "pitfalls.sampling.x: unknown key 'topk'"),
+        ({"pitfalls": {"sampling": {"a/b": {}}}}, "pitfalls.sampling: the name 'a/b' may hold letters"),
+        ({"pitfalls": None}, "section 'pitfalls' is missing, which the figure 'fig_pitfalls' is made of"),
         ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, claims, "),
         ({"data": {"chanels": 1}}, "unknown key 'data.chanels'; allowed keys: channels, "),
         ({"data": {"channels": 2}}, "key 'data.channels': Input should be 1 or 3, got 2"),

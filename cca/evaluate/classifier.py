@@ -41,11 +41,13 @@ class ClassifierOutput(NamedTuple):
 
     ``pool`` (B, features) and ``spatial`` (B, height * width * spatial_channels, in this order) have
     unit standard deviation over the training images as a whole; ``logits`` (B, num_classes).
+    ``later_spatial`` is as ``spatial``, of the next stage (after the last one, the first).
     """
 
     pool: Tensor
     spatial: Tensor
     logits: Tensor
+    later_spatial: Tensor
 
 
 class ConvUnit(nn.Sequential):
@@ -115,14 +117,16 @@ class Classifier(nn.Module):
         if self.channels == 1:
             x = x.mean(dim=1, keepdim=True)
         x = x / 127.5 - 1
-        for index, stage in enumerate(self.stages):
+        maps = []
+        for stage in self.stages:
             x = stage(x)
-            if index == self.architecture.spatial_stage:
-                spatial = x[:, : self.architecture.spatial_channels].permute(0, 2, 3, 1).flatten(1)
+            maps.append(x[:, : self.architecture.spatial_channels].permute(0, 2, 3, 1).flatten(1))
+        here = self.architecture.spatial_stage
+        spatial, later = (maps[index % len(maps)] / self.spatial_scale for index in (here, here + 1))
         if x.shape[-1] != self.architecture.pool_size:
             x = F.adaptive_avg_pool2d(x, self.architecture.pool_size)
         pool = F.relu(self.norm(self.project(self.dropout(x.flatten(1)))))
-        return ClassifierOutput(pool / self.pool_scale, spatial / self.spatial_scale, self.classify(pool))
+        return ClassifierOutput(pool / self.pool_scale, spatial, self.classify(pool), later)
 
     def save(self, path: Path, **more: object) -> None:
         """Write a checkpoint that `load_classifier` reads, with ``more`` in its header."""

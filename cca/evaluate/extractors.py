@@ -21,7 +21,7 @@ from cca.errors import CCAError
 from cca.evaluate.classifier import ClassifierOutput, load_classifier, to_input
 from cca.evaluate.images import ArrayImages, Images
 from cca.evaluate.inception import InceptionWithSpatial, published_weights
-from cca.evaluate.protocol import CLASSIFIER, INCEPTION
+from cca.evaluate.protocol import CLASSIFIER, INCEPTION, SPATIAL
 from cca.evaluate.samples import Features
 from cca.files import require, sha256
 
@@ -29,13 +29,14 @@ T = TypeVar("T")
 
 
 class ClassifierExtractor(FeatureExtractorBase):
-    """The domain classifier as torch-fidelity wants it: ``pool``, ``spatial``, ``logits``."""
+    """The domain classifier as torch-fidelity wants it: the features of `ClassifierOutput`."""
 
     def __init__(
         self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs: object
     ):
         super().__init__(name, features_list)
         self.classifier = load_classifier(Path(feature_extractor_weights_path))
+        self.spatial_channels = self.classifier.architecture.spatial_channels
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Uint8 RGB images (B, 3, size, size) to the requested features, in the order requested.
@@ -74,10 +75,11 @@ for _name, _class in ((CLASSIFIER, ClassifierExtractor), (INCEPTION, InceptionWi
 
 @dataclass(frozen=True)
 class Extractor:
-    """An extractor by its name in torch-fidelity's registry, and the file of its weights."""
+    """An extractor by its name in torch-fidelity's registry, the file of its weights, sFID's feature."""
 
     name: str
     weights: Path | None = None
+    spatial: str = SPATIAL
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def load(extractor: Extractor, device: torch.device | str = "cpu") -> Loaded:
         weights = published_weights()
     if weights is not None and extractor.name != CLASSIFIER:
         check_plain(weights)
-    layers = _layers(FEATURE_EXTRACTORS_REGISTRY[extractor.name])
+    layers = _layers(FEATURE_EXTRACTORS_REGISTRY[extractor.name], extractor.spatial)
     options = {"verbose": False}
     if weights is not None:
         options["feature_extractor_weights_path"] = str(weights)
@@ -142,11 +144,11 @@ def check_plain(weights: Path) -> None:
         raise CCAError(f"{weights}: not a plain PyTorch state dict, not loaded ({reason})") from None
 
 
-def _layers(extractor: type[FeatureExtractorBase]) -> dict[str, str]:
+def _layers(extractor: type[FeatureExtractorBase], spatial: str) -> dict[str, str]:
     """Which of an extractor's features are our pooled and spatial features and class logits."""
     layers = {"pool": extractor.get_default_feature_layer_for_metric("fid")}
-    if "spatial" in extractor.get_provided_features_list():
-        layers["spatial"] = "spatial"
+    if spatial in extractor.get_provided_features_list():
+        layers["spatial"] = spatial
     scores = extractor.get_default_feature_layer_for_metric("isc")
     if scores != layers["pool"]:  # torch-fidelity offers pooled features as "scores" of networks without any
         layers["logits"] = scores

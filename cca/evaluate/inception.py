@@ -1,5 +1,6 @@
 """torch-fidelity's Inception with the spatial features that sFID needs, and its weights."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
+from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
@@ -16,34 +18,40 @@ PUBLISHED = URL_INCEPTION_V3.rpartition("-")[2].partition(".")[0]
 
 
 class InceptionWithSpatial(FeatureExtractorBase):
-    """`FeatureExtractorInceptionV3` that offers one feature more, ``spatial`` (B, 2023).
+    """`FeatureExtractorInceptionV3` with two features more, ``spatial`` and ``later_spatial`` (B, 2023).
 
     TensorFlow's ``mixed_6/conv:0`` is the output of ``Mixed_6d.branch1x1``, flattened height, width,
-    channel. Parameters are those of torch-fidelity's class.
+    channel; ``later_spatial`` is of ``Mixed_6e``, by which it is often mistaken. Parameters are those of
+    torch-fidelity's class.
     """
+
+    spatial_channels = SPATIAL_CHANNELS
 
     def __init__(self, name: str, features_list: list[str], **kwargs: object):
         super().__init__(name, features_list)
-        # '768' is the first feature behind Mixed_6d: the cheapest way to get to it.
-        own = [feature for feature in features_list if feature != "spatial"] or ["768"]
+        # '768' is the first feature behind both layers: the cheapest way to get to them.
+        own = [feature for feature in features_list if feature not in (SPATIAL, LATER_SPATIAL)] or ["768"]
         self.inception = FeatureExtractorInceptionV3(name, own, **kwargs)
-        self.inception.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+        self._maps: dict[str, Tensor] = {}
+        for feature, layer in ((SPATIAL, self.inception.Mixed_6d), (LATER_SPATIAL, self.inception.Mixed_6e)):
+            layer.branch1x1.register_forward_hook(partial(self._keep, feature))
 
-    def _keep(self, module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
-        self._mixed_6 = output
+    def _keep(self, feature: str, module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
+        self._maps[feature] = output
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Uint8 RGB images (B, 3, H, W) to the requested features, in the order requested."""
         features = self.inception.convert_features_tuple_to_dict(self.inception(images))
-        spatial = self._mixed_6[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1)
-        features["spatial"] = spatial.flatten(1).to(torch.float32)
-        del self._mixed_6
+        for feature, output in self._maps.items():
+            spatial = output[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1)
+            features[feature] = spatial.flatten(1).to(torch.float32)
+        self._maps.clear()
         return tuple(features[name] for name in self.features_list)
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
         """Names of the features."""
-        return (*FeatureExtractorInceptionV3.get_provided_features_list(), "spatial")
+        return (*FeatureExtractorInceptionV3.get_provided_features_list(), SPATIAL, LATER_SPATIAL)
 
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:

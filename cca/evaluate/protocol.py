@@ -6,6 +6,7 @@ from cca.settings import Settings
 
 CLASSIFIER = "cca-classifier"
 INCEPTION = "cca-inception"
+SPATIAL, LATER_SPATIAL = "spatial", "later_spatial"  # sFID's features; the same of the next layer
 METRICS = ("fid", "inception_score", "sfid", "precision", "recall")  # in the order of the paper's Table 3
 
 

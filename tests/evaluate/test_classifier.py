@@ -26,7 +26,7 @@ def model(classifier_file) -> Classifier:
 
 def test_shapes_and_types(model):
     output = model(to_input(grey(7)))
-    assert [tuple(part.shape) for part in output] == [(7, 5), (7, 2 * 2 * 3), (7, 4)]
+    assert [tuple(part.shape) for part in output] == [(7, 5), (7, 2 * 2 * 3), (7, 4), (7, 4 * 4 * 3)]
     assert {part.dtype for part in output} == {torch.float32}
     assert (output.pool >= 0).all()
 
@@ -55,6 +55,14 @@ def test_spatial_features_are_flattened_height_width_channel(model):
     spatial = model(to_input(grey(3))).spatial
     for h, w, c in [(0, 1, 0), (1, 0, 2), (1, 1, 1)]:
         torch.testing.assert_close(spatial[:, (2 * h + w) * 3 + c], kept[0][:, c, h, w] / model.spatial_scale)
+
+
+def test_later_spatial_features_are_of_the_next_stage_and_after_the_last_one_of_the_first(model):
+    kept = []
+    model.stages[0].register_forward_hook(lambda module, inputs, output: kept.append(output))
+    later = model(to_input(grey(3))).later_spatial
+    for h, w, c in [(0, 3, 0), (2, 1, 2)]:
+        torch.testing.assert_close(later[:, (4 * h + w) * 3 + c], kept[0][:, c, h, w] / model.spatial_scale)
 
 
 def test_scales_give_unit_deviation_and_leave_logits_alone(model):

@@ -86,6 +86,13 @@ def test_spatial_features_are_neither_of_another_layer_nor_channel_first(maps):
     assert np.abs(spatial - channel_first).max() > 0.05
 
 
+def test_the_layer_of_sfid_can_be_the_next_one(maps, weights, images):
+    wrong = extract(images, load(Extractor("cca-inception", weights, "later_spatial")))
+    by_hand = maps["Mixed_6e"][:, :7].permute(0, 2, 3, 1).reshape(2, -1).numpy()
+    np.testing.assert_allclose(wrong.spatial, by_hand, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(wrong.pool, maps["features"].pool, rtol=1e-5, atol=1e-5)
+
+
 def test_logits_are_without_bias(maps, loaded):
     features, layer = maps["features"], loaded.network.inception.fc
     assert features.pool.shape == (2, 2048)

@@ -13,8 +13,10 @@ from torch import nn
 
 from cca import checkpoints, experiments
 from cca.errors import CCAError
+from cca.evaluate.protocol import METRICS
 from cca.experiments import Experiment
 from cca.files import read_json, read_npz, write_json, write_npz
+from cca.pitfalls.plan import MEASURED
 from cca.report import figures, style
 from cca.report.figures.fig3_samples import grid
 from cca.report.measured import Measured
@@ -66,6 +68,7 @@ CONTENT = {
         "panels": [{"model": m, "finetunes": ["cca_lambda=1", "dpo"]} for m in MODELS],
     },
     "fig_cost": {"models": list(MODELS)},
+    "fig_pitfalls": {},
 }
 METRIC_FIGURES = ["fig1_scaling", "fig4_lambda_sweep", "fig5_lambda_cfg", "fig6_cca_cfg", "fig_beta"]
 
@@ -104,6 +107,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             counts = {"passes_per_image": rng.random(), "flops_per_image": 1e6 * rng.random()}
             cost[name] = {"s": float(name == "guided"), **speed, **counts}
         write_json(folder / experiments.cost(model), cost)
+    groups = ["right", "noise", "noise", "file", "file", "features"]
+    spoiled = [{"group": group, "name": f"row {index}"} for index, group in enumerate(groups)]
+    for row in spoiled:
+        row |= dict(zip(METRICS, (1 + rng.random(len(METRICS))).tolist(), strict=True))
+    write_json(folder / MEASURED, spoiled)
     return folder
 
 
@@ -332,6 +340,22 @@ def test_fig_cost_draws_what_was_measured(made: Path) -> None:
     with pytest.raises(CCAError, match=r"cost.json: 'guided' is missing; delete it and measure again"):
         points_of(made, "fig_cost")
     write_json(path, whole)
+
+
+def test_fig_pitfalls_draws_a_mark_a_mistake_and_says_which_way_it_moved(made: Path) -> None:
+    points = points_of(made, "fig_pitfalls")
+    axes = axes_of("fig_pitfalls", points)
+    for axis, metric in zip(axes, METRICS, strict=True):
+        right, *marks = axis.get_lines()
+        assert set(right.get_xdata()) == {points[metric][0]}
+        assert [mark.get_xdata()[0] for mark in marks] == points[metric][3:].tolist()
+        noise = 2 * points[metric][:3].std()
+        better = -1 if metric in ("fid", "sfid") else 1
+        changes = better * points[f"{metric}_change"][3:]
+        expected = ["^" if change > noise else "v" if change < -noise else "o" for change in changes]
+        assert [mark.get_marker() for mark in marks] == expected
+    names = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert names == points["name"][3:].tolist()
 
 
 def test_methods_differ_in_colour_and_in_marker() -> None:

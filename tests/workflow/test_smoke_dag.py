@@ -37,7 +37,7 @@ def table(path: Path) -> list[dict]:
 def test_every_artefact_is_there_and_none_is_empty(finished: Path) -> None:
     wanted = [f"results/{name}.{kind}" for name in TIER.tables for kind in ("csv", "md", "tex")]
     wanted += [f"paper_figures/{name}.{kind}" for name in TIER.figures for kind in ("pdf", "png", "csv")]
-    wanted += ["results/claims.csv", "results/claims.md"]
+    wanted += ["results/claims.csv", "results/claims.md", "results/pitfalls.csv", "results/pitfalls.md"]
     assert len(wanted) >= 9
     assert all((finished / path).stat().st_size > 100 for path in wanted)
 
@@ -56,6 +56,18 @@ def test_a_number_of_the_table_is_the_one_of_its_metrics(finished: Path) -> None
     for scale, column in ((0, "fid"), (1, "cfg_fid")):
         metrics = json.loads((finished / row["origin"] / f"seed=0/s={scale}/metrics.json").read_text())
         assert float(row[column]) == pytest.approx(metrics["fid"], rel=1e-5)
+
+
+def test_pitfalls_start_from_the_metrics_of_the_experiment_that_they_name(finished: Path) -> None:
+    rows = {row["name"]: row for row in table(finished / "results/pitfalls.csv")}
+    plan = TIER.pitfalls
+    named = {"as it should be": plan.right, **plan.off_by_one()}
+    for name, experiment in named.items():
+        metrics = json.loads((finished / "results/smoke" / experiment.metrics).read_text())
+        for metric in ("fid", "sfid", "precision", "recall"):
+            assert float(rows[name][metric]) == pytest.approx(metrics[metric], rel=1e-5)
+    changed = (finished / f"results/smoke/{plan.right.metrics.parent}").glob("*/samples/1/shard_0.npz")
+    assert {path.parents[2].name for path in changed} == set(plan.sampling)
 
 
 def test_every_stage_left_a_record_of_what_made_its_output(finished: Path) -> None:

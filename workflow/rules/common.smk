@@ -34,6 +34,7 @@ ARTEFACTS = [
     *expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
     *expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
     *expand("results/claims.{kind}", kind=["csv", "md"] if tier.claims else []),
+    *expand("results/pitfalls.{kind}", kind=["csv", "md"] if tier.pitfalls else []),
 ]
 
 
@@ -45,6 +46,7 @@ wildcard_constraints:
     seed=r"\d+",
     mask=r"[\d.]+",
     scale=r"[\d.]+",
+    variant="|".join(map(re.escape, tier.pitfalls.sampling if tier.pitfalls else [])) or "none",
     shard=r"\d+",
     shards=r"\d+",
 
