@@ -19,8 +19,7 @@ from cca.fakes import FakesSettings
 from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning, Objective
 from cca.pairs import PairsSettings
-from cca.pitfalls.measure import PitfallsSettings
-from cca.pitfalls.plan import MEASURED, TierPitfalls
+from cca.pitfalls.plan import MEASURED, PitfallsSettings, TierPitfalls
 from cca.pretrain import PretrainSettings
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings

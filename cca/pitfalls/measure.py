@@ -10,6 +10,7 @@ from tqdm import tqdm
 from cca.data import images as image_data
 from cca.data.images import ImageData
 from cca.device import pick
+from cca.errors import CCAError
 from cca.evaluate import extractors
 from cca.evaluate.evaluator import LazyExtractor, check_comparable, common_identity, compute, gaussians
 from cca.evaluate.extractors import Extractor, Loaded
@@ -19,27 +20,15 @@ from cca.evaluate.statistics import Statistics
 from cca.files import write_json
 from cca.pitfalls import table
 from cca.pitfalls.mistakes import MISTAKES, Case, channels_first
-from cca.pitfalls.plan import Draw
-from cca.settings import Settings
-
-
-class PitfallsSettings(Settings):
-    """Settings of stage ``pitfalls``: the protocol, and all samples, the right ones first."""
-
-    benchmark: str
-    evaluation: EvaluationSettings
-    draws: list[Draw]
-
-    def files(self, results: Path) -> list[Path]:
-        """The shards of all samples."""
-        return [path for draw in self.draws for path in sorted((results / draw.folder).glob("shard_*.npz"))]
+from cca.pitfalls.plan import PitfallsSettings
 
 
 class Bench:
     """One reference and one protocol, by which any `Case` is evaluated.
 
     Raises:
-        CCAError: a reference that cannot be read or was made with another extractor.
+        CCAError: in every method, one line: files that cannot be read or compared, or an extractor that
+            lacks the spatial features.
     """
 
     def __init__(self, settings: EvaluationSettings, reference: Path, weights: Path | None):
@@ -76,7 +65,10 @@ class Bench:
         return extractors.extract(images, self._loaded(layer), self._settings.batch_size)
 
     def _load(self, layer: str) -> Loaded:
-        return extractors.load(Extractor(self._settings.extractor, self._weights, layer), self._device)
+        loaded = extractors.load(Extractor(self._settings.extractor, self._weights, layer), self._device)
+        if "spatial" not in loaded.layers:
+            raise CCAError(f"{loaded.name} has no feature '{layer}', which pitfalls of sFID need")
+        return loaded
 
 
 def run(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.settings import Settings
 
@@ -76,6 +77,18 @@ class Draw(Settings):
     name: str
     what: str
     folder: Path
+
+
+class PitfallsSettings(Settings):
+    """Settings of stage ``pitfalls``: the protocol, and all samples, the right ones first."""
+
+    benchmark: str
+    evaluation: EvaluationSettings
+    draws: list[Draw]
+
+    def files(self, results: Path) -> list[Path]:
+        """The shards of all samples."""
+        return [path for draw in self.draws for path in sorted((results / draw.folder).glob("shard_*.npz"))]
 
 
 def _flat(change: dict) -> str:

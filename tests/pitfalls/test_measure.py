@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,15 @@ import torch
 from cca import sampling
 from cca.data import images as image_data
 from cca.errors import CCAError
-from cca.evaluate import evaluator, reference
+from cca.evaluate import evaluator, extractors, reference
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, fit_scales
 from cca.evaluate.protocol import METRICS, EvaluationSettings
 from cca.files import read_json
 from cca.guidance import Guidance
 from cca.pitfalls import measure, table
-from cca.pitfalls.measure import Bench, PitfallsSettings
-from cca.pitfalls.mistakes import MISTAKES
-from cca.pitfalls.plan import Draw, TierPitfalls
+from cca.pitfalls.measure import Bench
+from cca.pitfalls.mistakes import MISTAKES, Case
+from cca.pitfalls.plan import Draw, PitfallsSettings, TierPitfalls
 from cca.rng import generator, seed_torch
 from cca.sampling import SamplingSettings
 
@@ -143,6 +144,19 @@ def test_a_reference_of_another_extractor_is_refused(world, results: Path, tmp_p
     bench = Bench(EVALUATION, results / "reference.npz", tmp_path / "other.safetensors")
     with pytest.raises(CCAError, match="make both with the same extractor and weights"):
         bench.case(results / "right", image_data.load(world.images))
+
+
+def test_an_extractor_without_spatial_features_is_one_line(world, results: Path) -> None:
+    settings = EVALUATION.model_copy(update={"extractor": "clip-rn50"})
+    loaded = extractors.Loaded(torch.nn.Identity(), ("pool",), "clip-rn50", None, torch.device("cpu"))
+    bench = Bench(settings, results / "reference.npz", None)
+    images = image_data.load(world.images)
+    case = Case(images.train_images, images.train_labels, images)
+    with (
+        mock.patch.object(extractors, "load", return_value=loaded),
+        pytest.raises(CCAError, match="clip-rn50 has no feature 'spatial', which pitfalls of sFID need"),
+    ):
+        bench.measure(case)
 
 
 def test_scales_off_by_one_and_samples_drawn_otherwise_are_planned() -> None:

@@ -17,6 +17,7 @@ from cca.evaluate.protocol import METRICS
 from cca.experiments import Experiment
 from cca.files import read_json, read_npz, write_json, write_npz
 from cca.pitfalls.plan import MEASURED
+from cca.pitfalls.table import framed
 from cca.report import figures, style
 from cca.report.figures.fig3_samples import grid
 from cca.report.measured import Measured
@@ -356,6 +357,19 @@ def test_fig_pitfalls_draws_a_mark_a_mistake_and_says_which_way_it_moved(made: P
         assert [mark.get_marker() for mark in marks] == expected
     names = [label.get_text() for label in axes[0].get_yticklabels()]
     assert names == points["name"][3:].tolist()
+
+
+def test_fig_pitfalls_keeps_a_mark_far_off_at_the_edge_and_writes_its_value() -> None:
+    rows = [{"group": "noise", "name": "seed", **dict.fromkeys(METRICS, 1.01)}]
+    rows += [{"group": "file", "name": f"{x}", **dict.fromkeys(METRICS, x)} for x in np.linspace(1, 2, 20)]
+    rows += [{"group": "file", "name": "far", **dict.fromkeys(METRICS, 500.0)}]
+    right = {"group": "right", "name": "right", **dict.fromkeys(METRICS, 1.0)}
+    for axis in axes_of("fig_pitfalls", framed([right, *rows])):
+        low, high = axis.get_xlim()
+        marks = [line.get_xdata()[0] for line in axis.get_lines()[1:]]
+        assert marks[:-1] == pytest.approx(np.linspace(1, 2, 20))
+        assert low < 1 and 2 < marks[-1] < high < 10
+        assert [text.get_text() for text in axis.texts] == ["500"]
 
 
 def test_methods_differ_in_colour_and_in_marker() -> None:
