@@ -7,7 +7,8 @@ import pandas as pd
 from cca.evaluate.protocol import METRICS
 from cca.files import atomic
 from cca.report import html
-from cca.report.tables import rounded
+from cca.report.tables import six_digits
+from cca.report.tables._readable import NAMES, cell
 
 NOISE = 2
 """A metric has moved where it changed by more than so many standard deviations over seeds."""
@@ -35,18 +36,19 @@ def framed(rows: list[dict]) -> pd.DataFrame:
 def write(out: Path, rows: list[dict], benchmark: str) -> None:
     """Write ``out`` as ``.csv``, and to read as ``.md`` and ``.html``."""
     frame = framed(rows)
-    frame.insert(0, "benchmark", benchmark)
-    shown = frame[["group", "name", "what", "num_samples", "num_reference"]].copy()
+    first = ["benchmark", "group", "name", "what", "num_samples", "num_reference", *METRICS]
+    frame = frame.assign(benchmark=benchmark)[[*first, *frame.columns.difference(first, sort=False)]]
+    shown = frame[["group", "name", "what", "num_samples", "num_reference"]].map(cell)
     for metric in METRICS:
-        arrows, values = frame[f"{metric}_moved"].map(ARROWS), rounded(frame[[metric]], 4)[metric].fillna("-")
-        shown[metric] = values + " " + arrows
-    shown.loc[frame["group"] == "right", list(METRICS)] = rounded(frame[list(METRICS)], 4).fillna("-")
+        arrows = frame[f"{metric}_moved"].map(ARROWS).where(frame["group"] != "right", "")
+        shown[metric] = (frame[metric].map(cell) + " " + arrows).str.strip()
+    shown = shown.rename(columns=NAMES | {"num_reference": "references"})
     title = f"Why is my FID different? {benchmark}"
     page = (
         f"# {title}\n{LEGEND.format(noise=NOISE)}\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
     )
     for suffix, text in (
-        (".csv", rounded(frame, 6).to_csv(index=False)),
+        (".csv", frame.map(six_digits).to_csv(index=False)),
         (".md", page),
         (".html", html.page(title, shown)),
     ):
