@@ -71,7 +71,7 @@ class Figure(figures.Figure):
                 if not np.isclose(shown, value):
                     inwards = 1 if value < shown else -1
                     side = {"xytext": (5 * inwards, 0), "ha": "left" if inwards > 0 else "right"}
-                    text = f"{value:.3g}"
+                    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
                     axis.annotate(
                         text, (shown, place), textcoords="offset points", va="center", fontsize=7, **side
                     )
@@ -105,9 +105,8 @@ def _limits(axis: Axes, metric: str, values: pd.Series, right: float) -> tuple[f
     low, high, *edges = back(there(right) + np.array([*ends, ends[0] - padding, ends[1] + padding]))
     axis.set_xlim(edges)
     subs = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 5, 7)
-    axis.xaxis.set_major_locator(
-        LogLocator(subs=subs) if logarithmic else MaxNLocator(3, steps=[1, 2, 5, 10])
-    )
+    decades = logarithmic and high > 2 * low
+    axis.xaxis.set_major_locator(LogLocator(subs=subs) if decades else MaxNLocator(3, steps=[1, 2, 5, 10]))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter("{x:g}")
     return float(low), float(high)
