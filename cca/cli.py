@@ -207,10 +207,13 @@ def evaluate(
         typer.Option(help="Folder for the features of references.", show_default="~/.cache/cca/features"),
     ] = None,
     allow_jpeg: AllowJpeg = False,
+    bootstrap: Annotated[
+        int | None, typer.Option(min=40, help="Resamples for a 95 % interval of each metric, e.g. 1000.")
+    ] = None,
 ) -> None:
     """Compute FID, sFID, Inception Score, precision and recall of samples."""
     inputs = {"reference": reference, "samples": samples, "weights": weights}
-    arguments = {"allow_jpeg": allow_jpeg}
+    arguments = {"allow_jpeg": allow_jpeg, "bootstrap": bootstrap}
     others = {"keep_features": keep_features, "cache": cache}
     module, schema = "cca.evaluate.evaluator", "EvaluationSettings"
     perform("evaluate", module, schema, settings, out=out, inputs=inputs, arguments=arguments, **others)

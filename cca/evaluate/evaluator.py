@@ -15,6 +15,7 @@ import cca
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate import extractors
+from cca.evaluate.bootstrap import intervals
 from cca.evaluate.caveats import few_samples, sorted_by_class, swapped_channels
 from cca.evaluate.extractors import Extractor, Loaded
 from cca.evaluate.fid import frechet_distance
@@ -49,6 +50,7 @@ def run(
     cache: Path | None = None,
     keep_features: Path | None = None,
     allow_jpeg: bool = False,
+    bootstrap: int | None = None,
 ) -> dict:
     """Stage ``evaluate``: `evaluate`, printed and, if ``out`` is given, written there as JSON.
 
@@ -65,6 +67,7 @@ def run(
         cache=cache or default_cache(),
         keep_features=keep_features,
         allow_jpeg=allow_jpeg,
+        bootstrap=bootstrap,
     )
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -75,9 +78,12 @@ def run(
 
 
 def summary(result: dict) -> str:
-    """A small table of an evaluation: the five numbers, and how many images of either side they are of."""
+    """A small table of an evaluation: the five numbers with intervals, the images of either side."""
     of_all = result["num_reference_statistics"]
     lines = {name: "-" if result[name] is None else f"{result[name]:.4f}" for name in METRICS}
+    for name, interval in result["intervals"].items():
+        if interval is not None:
+            lines[name] += f"  95 % interval {interval['low']:.4f} to {interval['high']:.4f}"
     lines["reference"] = f"{result['num_reference']} images, statistics of {of_all or 'an unknown number'}"
     lines["samples"] = f"{result['num_samples']} images"
     return "\n".join(f"{name:<16} {value}" for name, value in lines.items())
@@ -93,6 +99,7 @@ def evaluate(
     cache: Path | None = None,
     keep_features: Path | None = None,
     allow_jpeg: bool = False,
+    bootstrap: int | None = None,
 ) -> dict:
     """Compare samples with a reference; for what the two may be see `cca.evaluate.samples.read_side`.
 
@@ -102,9 +109,11 @@ def evaluate(
         cache: folder where the reference's features are kept, by content, extractor and weights.
         keep_features: ``.npz`` to write the samples' features to.
         allow_jpeg: accept lossy images.
+        bootstrap: number of resamples of the intervals, see `cca.evaluate.bootstrap`; None for no intervals.
 
     Returns:
         The five metrics (None where the extractor or a reference without images does not allow one),
+        ``intervals`` of 95 % by metric, each with ``low`` and ``high`` (empty if not asked for),
         ``num_reference`` images of precision and recall, ``num_reference_statistics`` of FID and sFID
         (None if the file does not say), ``num_samples``, the extractor and its weights' checksum, the
         files' checksums, settings, versions, and ``warnings``: one line each.
@@ -128,9 +137,12 @@ def evaluate(
             (replace(sides[1], statistics={}), sample_features),
         )
     )
-    values = compute(statistics, sample_statistics, reference_features, sample_features, settings, device)
+    known = (statistics, sample_statistics, reference_features, sample_features, settings)
+    values = compute(*known, device)
+    bounds = {} if bootstrap is None else intervals(values, *known, bootstrap, device)
     name, _, checksum = identity.partition(" ")
     return values | {
+        "intervals": bounds,
         "num_reference": 0 if reference_features is None else len(reference_features.pool),
         "num_reference_statistics": statistics["pool"].count,
         "num_samples": len(sample_features.pool),
@@ -138,7 +150,7 @@ def evaluate(
         "extractor_sha256": checksum or None,
         "reference_sha256": sides[0].sha256,
         "samples_sha256": sides[1].sha256,
-        "settings": settings.model_dump(mode="json", exclude={"extractor"}),
+        "settings": settings.model_dump(mode="json", exclude={"extractor"}) | {"bootstrap": bootstrap},
         "versions": versions(),
         "warnings": [
             *few_samples(statistics["pool"], "reference"),

@@ -115,6 +115,23 @@ def test_features_are_kept_where_asked_and_cached(
     assert len(list((tmp_path / "mine").iterdir())) == 1
 
 
+def test_intervals_are_printed_and_written(monkeypatch, tmp_path, sides, classifier_file, capsys):
+    a, b = saved("adm", tmp_path / "a", sides[0]), saved("shards", tmp_path / "b", sides[1])
+    out = tmp_path / "metrics.json"
+    common = ("evaluate", a, b, "--settings", SETTINGS, "--weights", classifier_file, "--out", out)
+    cca(monkeypatch, *common, "--bootstrap", 50)
+    result = json.loads(out.read_text())
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    for name in evaluator.METRICS:
+        bounds = result["intervals"][name]
+        assert rows[name] == (
+            f"{result[name]:.4f}  95 % interval {bounds['low']:.4f} to {bounds['high']:.4f}"
+        )
+    assert json.loads(record_path(out).read_text())["arguments"]["bootstrap"] == 50
+    with pytest.raises(SystemExit, match="--bootstrap"):
+        cca(monkeypatch, *common, "--bootstrap", 3)
+
+
 def test_an_unwritable_cache_costs_no_result(monkeypatch, tmp_path, sides, classifier_file, capsys):
     a, b = saved("adm", tmp_path / "a", sides[0]), saved("adm", tmp_path / "b", sides[1])
     (tmp_path / "file").touch()
