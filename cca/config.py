@@ -55,6 +55,12 @@ class FinetuneEntry(Settings):
     )
 
 
+class EvaluationEntry(EvaluationSettings):
+    """The protocol and, where the DAG does not train the extractor, its weights."""
+
+    weights: Path | None = Field(default=None, description="file; without it Inception's are downloaded")
+
+
 class ModelEntry(Settings):
     """A model: its tokenizer, its training, how it is finetuned and sampled."""
 
@@ -82,7 +88,7 @@ class Tier(Settings):
     )
     data: DataSettings
     classifier: ClassifierSettings | None = Field(default=None, description="of extractor cca-classifier")
-    evaluation: EvaluationSettings
+    evaluation: EvaluationEntry
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
@@ -154,6 +160,14 @@ class Tier(Settings):
             raise CCAError(
                 f"section 'classifier' goes with evaluation.extractor '{CLASSIFIER}', and only with it"
             )
+        if (weights := self.evaluation.weights) is not None:
+            if self.classifier is not None:
+                raise CCAError(
+                    f"key 'evaluation.weights' is not for the extractor '{CLASSIFIER}', which is trained "
+                    "as section 'classifier' says; remove the key"
+                )
+            if not weights.is_file():
+                raise CCAError(f"key 'evaluation.weights': {weights}: no such file")
 
     def _check_experiments(self) -> None:
         finetunes = {BASE, *self.finetunes}

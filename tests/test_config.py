@@ -117,6 +117,14 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"evaluation": {"extractor": "cca-inception"}},
             "section 'classifier' goes with evaluation.extractor",
         ),
+        (
+            {"evaluation": {"weights": "w.pth"}},
+            "key 'evaluation.weights' is not for the extractor 'cca-classifier'",
+        ),
+        (
+            {"classifier": None, "evaluation": {"extractor": "cca-inception", "weights": "none.pth"}},
+            "key 'evaluation.weights': none.pth: no such file",
+        ),
         ({"classifier": {"architecture": {"spatial_stage": 9}}}, "spatial_stage 9 is not one of 3 stages"),
         (
             {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},
@@ -129,6 +137,15 @@ def test_refusals(overrides: dict, message: str) -> None:
         load_tier("mini", FOLDER, overrides)
     text = str(error.value)
     assert text.startswith(f"{FOLDER}/mini.yaml: ") and message in text and "\n" not in text
+
+
+def test_weights_of_an_extractor_that_the_dag_does_not_train(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    weights.touch()
+    evaluation = {"extractor": "cca-inception", "weights": str(weights)}
+    tier = load_tier("mini", FOLDER, {"classifier": None, "evaluation": evaluation})
+    assert tier.evaluation.weights == weights
+    assert load_tier("mini", FOLDER).evaluation.weights is None
 
 
 def test_files_that_are_no_tier(tmp_path: Path) -> None:

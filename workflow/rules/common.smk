@@ -25,9 +25,10 @@ except CCAError as error:
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10; ")
 
 
-# The extractor's weights: the tier's classifier, or none where an extractor finds its own.
+# The extractor's weights: the tier's classifier, the file it names, or none where an extractor finds its own.
 CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
-WEIGHTS = [CLASSIFIER] if tier.classifier else []
+WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.weights] if path]
+PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights"})
 
 # What users ask for, copied from the tier's own folder.
 ARTEFACTS = [

@@ -9,7 +9,7 @@ rule evaluate:
     output:
         "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/metrics.json",
     params:
-        settings=settings(tier.evaluation),
+        settings=settings(PROTOCOL),
         code=digest("cca.evaluate.evaluator"),
         weights=weights_option,
         folder=lambda w, input: Path(input.samples[0]).parent,

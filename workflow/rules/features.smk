@@ -25,7 +25,7 @@ rule reference:
     output:
         f"{RESULTS}/reference/reference.npz",
     params:
-        settings=settings(tier.evaluation),
+        settings=settings(PROTOCOL),
         code=digest("cca.evaluate.reference"),
         weights=weights_option,
     log:

@@ -1,0 +1,27 @@
+"""A tier whose evaluation names a file of weights: both rules that extract features are given it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+METRICS = "results/smoke/llamagen-s/base/seed=0/s=0/metrics.json"
+
+
+def test_weights_reach_the_rules_that_extract_and_no_setting_names_them(
+    snakemake: Callable, tmp_path: Path
+) -> None:
+    values = {"classifier": None, "evaluation": {"extractor": "cca-inception", "weights": "w.pth"}}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    options = (METRICS, "-n", "-p", "--configfile", "values.yaml")
+    refused = snakemake(tmp_path, *options)
+    assert refused.returncode == 1
+    assert "key 'evaluation.weights': w.pth: no such file" in refused.stderr
+    (tmp_path / "w.pth").touch()
+    plan = snakemake(tmp_path, *options)
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    lines = (plan.stdout + plan.stderr).splitlines()
+    for stage in ("evaluate", "reference"):
+        (command,) = [line for line in lines if f"cca --threads 1 {stage} " in line]
+        assert " --weights w.pth " in command and '"weights"' not in command
+    assert not [line for line in lines if "cca --threads 1 features " in line]
