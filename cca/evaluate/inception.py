@@ -1,6 +1,10 @@
 """torch-fidelity's Inception with the spatial features that sFID needs, and its weights."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -15,6 +19,8 @@ SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
 PUBLISHED = URL_INCEPTION_V3.rpartition("-")[2].partition(".")[0]
 """The SHA-256 of the published weights begins with this."""
+PATIENCE = 30
+"""Seconds without an answer after which a download is given up."""
 
 
 class InceptionWithSpatial(FeatureExtractorBase):
@@ -75,10 +81,23 @@ def published_weights() -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED)
-    except (OSError, RuntimeError) as error:
+        with network_timeout(PATIENCE):
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED)
+    except (OSError, HTTPException, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise CCAError(
-            f"Inception's weights cannot be downloaded ({error}); download {URL_INCEPTION_V3} elsewhere, "
+            f"Inception's weights cannot be downloaded ({reason}); download {URL_INCEPTION_V3} elsewhere, "
             f"and give the file as weights or put it at {path}"
         ) from None
     return path
+
+
+@contextmanager
+def network_timeout(seconds: float) -> Iterator[None]:
+    """Sockets made in the block give up after so long without an answer; by default they wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
