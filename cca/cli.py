@@ -14,6 +14,7 @@ from cca.errors import CCAError
 from cca.options import (
     AllowJpeg,
     Base,
+    Cache,
     Codes,
     Fakes,
     Given,
@@ -202,10 +203,7 @@ def evaluate(
     weights: Weights = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     keep_features: Annotated[Path | None, typer.Option(help="File to keep the samples' features in.")] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the features of references.", show_default="~/.cache/cca/features"),
-    ] = None,
+    cache: Cache = None,
     allow_jpeg: AllowJpeg = False,
     bootstrap: Annotated[
         int | None, typer.Option(min=40, help="Resamples for a 95 % interval of each metric, e.g. 1000.")
@@ -231,6 +229,24 @@ def pitfalls(
     """Measure how far each metric moves when one thing is done wrong: .json, .csv and .md."""
     inputs = {"results": results, "images": images, "reference": reference, "weights": weights}
     perform("pitfalls", "cca.pitfalls.measure", "PitfallsSettings", settings, out=out, inputs=inputs)
+
+
+@app.command("verify-evaluator")
+def verify_evaluator(
+    reference: Annotated[Path, typer.Argument(help="E.g. OpenAI's VIRTUAL_imagenet256_labeled.npz.")],
+    samples: Annotated[
+        Path, typer.Argument(help="E.g. admnet_guided_upsampled_imagenet256.npz, under its published name.")
+    ],
+    weights: Weights = None,
+    cache: Cache = None,
+    published: Annotated[Path, typer.Option(help="YAML file of published figures.")] = Path(
+        "workflow/resources/published.yaml"
+    ),
+) -> None:
+    """Check this installation against published sample files and their published figures."""
+    from cca.evaluate.verify import run  # imports torch-fidelity
+
+    run(reference, samples, published, weights=weights, cache=cache)
 
 
 @report.command()

@@ -30,5 +30,9 @@ Weights = Annotated[
         help="Weights of the feature extractor, made by 'features'; without them Inception's are downloaded."
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the features of references.", show_default="~/.cache/cca/features"),
+]
 AllowJpeg = Annotated[bool, typer.Option("--allow-jpeg", help="Accept lossy images.")]
 Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]

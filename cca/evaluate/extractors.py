@@ -141,7 +141,7 @@ def check_plain(weights: Path) -> None:
         torch.load(require(weights), map_location="meta", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
-        raise CCAError(f"{weights}: not a plain PyTorch state dict, not loaded ({reason})") from None
+        raise CCAError(f"{weights}: damaged or not a plain PyTorch state dict ({reason})") from None
 
 
 def _layers(extractor: type[FeatureExtractorBase], spatial: str) -> dict[str, str]:
