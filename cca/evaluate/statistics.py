@@ -8,6 +8,9 @@ import torch
 
 from cca.errors import CCAError
 
+STRIPE = 256
+"""Rows of the scatter matrix that are computed together, from the diagonal on: half of the work."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -41,7 +44,7 @@ class Accumulator:
     def __init__(self, dimension: int):
         self.count = 0
         self._mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # its upper triangle
 
     def add(self, features: np.ndarray) -> None:
         """Take in a batch of features (B, D)."""
@@ -52,7 +55,9 @@ class Accumulator:
         centred = batch - mean
         change = mean - self._mean
         total = self.count + len(batch)
-        self._scatter.addmm_(centred.T, centred)
+        for start in range(0, len(mean), STRIPE):
+            stripe = centred[:, start : start + STRIPE]
+            self._scatter[start : start + STRIPE, start:].addmm_(stripe.T, centred[:, start:])
         self._scatter.addr_(change, change, alpha=self.count * len(batch) / total)
         self._mean += change * (len(batch) / total)
         self.count = total
@@ -65,7 +70,8 @@ class Accumulator:
         """
         if self.count < 2:
             raise CCAError(f"a covariance needs at least 2 samples, got {self.count}")
-        covariance = (self._scatter / (self.count - 1)).numpy()
+        upper = self._scatter.triu() / (self.count - 1)
+        covariance = (upper + upper.triu(1).T).numpy()
         mean = self._mean.numpy().copy()
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise CCAError("features are NaN or infinite: check the images and the extractor's weights")

@@ -67,13 +67,14 @@ def test_a_dead_feature_changes_nothing():
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
-def test_symmetry_rotation_translation_scale(seed, scale):
+def test_symmetry_order_rotation_translation_scale(seed, scale):
     rng = np.random.default_rng(seed)
     a, b = features(seed), features(seed + 1)
     rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
     shift = rng.normal(size=6)
     expected = distance(a, b)
     assert distance(b, a) == pytest.approx(expected, rel=1e-7)
+    assert distance(rng.permutation(a), b) == pytest.approx(expected, rel=1e-7)
     assert distance(a @ rotation + shift, b @ rotation + shift) == pytest.approx(expected, rel=1e-7)
     assert distance(scale * a, scale * b) == pytest.approx(scale**2 * expected, rel=1e-7)
 

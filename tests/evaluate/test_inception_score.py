@@ -47,12 +47,13 @@ def test_against_the_definition():
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 40))
-def test_order_within_a_split_and_shifts_of_a_row_do_not_matter(seed, size):
+def test_order_within_a_split_order_of_classes_and_shifts_of_a_row_do_not_matter(seed, size):
     rng = np.random.default_rng(seed)
     logits = 5 * rng.normal(size=(size, 6))
     score = inception_score(logits)
     assert 1 - 1e-12 <= score <= 6 + 1e-12
     assert inception_score(rng.permutation(logits)) == pytest.approx(score, rel=1e-10)
+    assert inception_score(rng.permutation(logits, axis=1)) == pytest.approx(score, rel=1e-10)
     assert inception_score(logits + rng.normal(size=(size, 1))) == pytest.approx(score, rel=1e-10)
 
 

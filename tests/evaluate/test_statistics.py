@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cca.errors import CCAError
-from cca.evaluate.statistics import Accumulator, Statistics
+from cca.evaluate.statistics import STRIPE, Accumulator, Statistics
 
 
 @given(
@@ -24,6 +24,17 @@ def test_any_batches_give_numpys_mean_and_covariance(count, dimension, cuts, off
     np.testing.assert_allclose(statistics.mean, features.mean(axis=0), rtol=1e-12, atol=1e-12)
     expected = np.cov(features, rowvar=False, ddof=1).reshape(dimension, dimension)
     np.testing.assert_allclose(statistics.covariance, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_more_features_than_a_stripe_and_fewer_samples():
+    dimension = 2 * STRIPE + 70
+    features = np.random.default_rng(0).normal(size=(50, dimension)) + np.arange(dimension)
+    gathered = Accumulator(dimension)
+    for batch in np.split(features, [20, 21]):
+        gathered.add(batch)
+    covariance = gathered.statistics().covariance
+    np.testing.assert_array_equal(covariance, covariance.T)
+    np.testing.assert_allclose(covariance, np.cov(features, rowvar=False), rtol=1e-9, atol=1e-9)
 
 
 def test_float32_features_are_summed_in_float64():
