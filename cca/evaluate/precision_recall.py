@@ -24,7 +24,7 @@ def precision_recall(
     reference: np.ndarray,
     samples: np.ndarray,
     k: int = 3,
-    block_size: int = 4096,
+    block_size: int = 2048,
     adm_float16: bool = False,
     device: torch.device | str = "cpu",
 ) -> tuple[float, float]:
