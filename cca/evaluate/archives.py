@@ -53,6 +53,15 @@ class Archive:
             content = _exactly(stream, prod(shape) * dtype.itemsize)
             return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
+    def read_small(self, name: str, shape: tuple[int, ...], kinds: str) -> np.ndarray:
+        """An array that must have this shape and one of these kinds of types (`numpy.dtype.kind`)."""
+        found, dtype = self.header(name)
+        if found != shape or dtype.kind not in kinds:
+            raise CCAError(
+                f"{self.path}: '{name}' is {dtype} of shape {found}, which is not what belongs there"
+            )
+        return self.read(name)
+
     def stream(self, name: str, rows: int) -> Iterator[np.ndarray]:
         """An array in pieces of ``rows`` along its first axis, the last one possibly shorter."""
         with self._open(name) as (stream, shape, fortran, dtype):
@@ -76,13 +85,12 @@ class Archive:
             )
         with self._guard(), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
             version = np.lib.format.read_magic(stream)
-            readers = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }
-            if version not in readers:
-                raise CCAError(f"{self.path}: '{name}' has the unknown format {version}")
-            shape, fortran, dtype = readers[version](stream)
+            if version != (
+                1,
+                0,
+            ):  # later ones are for types that no array here has; their headers may be huge
+                raise CCAError(f"{self.path}: '{name}' has the format {version}; save it with numpy.savez")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype.hasobject:
                 raise CCAError(f"{self.path}: '{name}' holds pickled objects, which are never loaded")
             if stream.tell() + prod(shape) * dtype.itemsize != info.file_size:

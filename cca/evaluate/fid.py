@@ -18,7 +18,9 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
         CCAError: numbers of features that differ, or statistics that are NaN or infinite.
     """
     if a.mean.shape != b.mean.shape:
-        raise CCAError(f"statistics of {len(a.mean)} and of {len(b.mean)} features cannot be compared")
+        raise CCAError(
+            f"statistics of {len(a.mean)} and of {len(b.mean)} features cannot be compared: use one extractor"
+        )
     mean_a, mean_b, cov_a, cov_b = (
         torch.from_numpy(array).to(torch.float64) for array in (a.mean, b.mean, a.covariance, b.covariance)
     )

@@ -1,6 +1,7 @@
 """Images in batches, from an array, an archive, shards, or a folder, in memory that does not grow with N."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 from cca.errors import CCAError
 from cca.evaluate.archives import Archive
 from cca.files import sha256
+
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # an error of one line instead
 
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm"}
 LOSSY = {".jpg", ".jpeg", ".webp"}
@@ -57,8 +60,10 @@ class ArchiveImages:
         where = f"{archive.path}: 'arr_0'"
         if dtype != np.uint8:
             raise CCAError(f"{where} is {dtype}; images must be uint8, 0 to 255, rounded by you")
-        if len(shape) == 4 and shape[3] != 3 and shape[1] == 3:
+        if len(shape) == 4 and shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4):
             raise CCAError(f"{where} has shape {shape}, channels first; save it as N x H x W x 3")
+        if len(shape) == 3 and shape[2] in (3, 4):
+            raise CCAError(f"{where} has shape {shape}, a single image; save it as N x H x W x 3")
         if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 2, 4)):
             kind = "have alpha" if len(shape) == 4 and shape[3] != 1 else "are grey"
             raise CCAError(f"{where} has shape {shape}: its images {kind}; save RGB, N x H x W x 3")
@@ -121,7 +126,7 @@ class ImageFolder:
     def _open(self, path: Path) -> Image.Image:
         try:
             image = Image.open(path)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise CCAError(f"{path}: not an image ({error})") from None
         if image.format in ("JPEG", "WEBP") and not self._allow_jpeg:
             raise CCAError(f"{path}: {_NO_JPEG}")

@@ -68,8 +68,8 @@ def read_side(path: Path, allow_jpeg: bool = False) -> Side:
     statistics = _read_statistics(archive)
     images = None if "arr_0" not in archive and (features or statistics) else ArchiveImages(archive)
     count = 0 if images is None else images.shape[0]
-    if "total" in archive and count != int(archive.read("total")):
-        raise CCAError(f"{path}: one shard of {archive.read('total')} samples; give the folder of all shards")
+    if "total" in archive and count != (total := _integer(archive, "total")):
+        raise CCAError(f"{path}: one shard of {total} samples; give the folder of all shards")
     if images and features and count != len(features.pool):
         raise CCAError(f"{path}: features of {len(features.pool)} images beside {count} images")
     return Side(
@@ -79,7 +79,7 @@ def read_side(path: Path, allow_jpeg: bool = False) -> Side:
         features,
         statistics,
         _read_labels(archive, len(features.pool) if features else count),
-        str(archive.read("extractor")) if "extractor" in archive else None,
+        str(archive.read_small("extractor", (), "U")) if "extractor" in archive else None,
     )
 
 
@@ -96,7 +96,7 @@ def _read_shards(folder: Path, paths: list[Path]) -> Side:
     """Our sample shards, which must be all there and fit together."""
     archives = [Archive(path) for path in paths]
     parts = [ArchiveImages(archive) for archive in archives]
-    places = [(int(archive.read("start")), int(archive.read("total"))) for archive in archives]
+    places = [(_integer(archive, "start"), _integer(archive, "total")) for archive in archives]
     order = sorted(range(len(paths)), key=lambda index: places[index])
     expected, total = 0, places[order[0]][1]
     for index in order:
@@ -126,14 +126,29 @@ def _read_features(archive: Archive) -> Features:
         if name not in archive:
             continue
         shape, dtype = archive.header(name)
-        if len(shape) != 2 or dtype.kind != "f" or 0 in shape:
-            raise CCAError(f"{archive.path}: '{name}' is {dtype} of shape {shape}; features are float (N, D)")
-        arrays[name] = archive.read(name)
+        if len(shape) != 2 or dtype not in (np.float16, np.float32, np.float64) or 0 in shape:
+            raise CCAError(
+                f"{archive.path}: '{name}' is {dtype} of shape {shape}; features are float16, float32 or "
+                "float64 (N, D)"
+            )
+        arrays[name] = _finite(archive, name)
         if len(arrays[name]) != len(arrays["pool"]):
             raise CCAError(
                 f"{archive.path}: {len(arrays[name])} rows of '{name}', {len(arrays['pool'])} of 'pool'"
             )
-    return Features(**arrays, colour=archive.read("colour") if "colour" in archive else None)
+    colour = archive.read_small("colour", (3,), "f") if "colour" in archive else None
+    return Features(**arrays, colour=colour)
+
+
+def _finite(archive: Archive, name: str) -> np.ndarray:
+    array = archive.read(name)
+    if not np.isfinite(array).all():
+        raise CCAError(f"{archive.path}: '{name}' is NaN or infinite in places: make the file again")
+    return array
+
+
+def _integer(archive: Archive, name: str) -> int:
+    return int(archive.read_small(name, (), "iu"))
 
 
 def _read_labels(archive: Archive, count: int) -> np.ndarray | None:
@@ -149,7 +164,7 @@ def _read_labels(archive: Archive, count: int) -> np.ndarray | None:
 def _read_statistics(archive: Archive) -> dict[str, Statistics]:
     """Stored statistics, float32 or float64."""
     stored = {}
-    count = int(archive.read("count")) if "count" in archive else None
+    count = _integer(archive, "count") if "count" in archive else None
     for name, suffix in (("pool", ""), ("spatial", "_s")):
         mu, sigma = f"mu{suffix}", f"sigma{suffix}"
         if mu not in archive and sigma not in archive:
@@ -158,6 +173,11 @@ def _read_statistics(archive: Archive) -> dict[str, Statistics]:
         fits = len(mean_shape) == 1 and shape == mean_shape * 2 and mean_type.kind == dtype.kind == "f"
         if not fits or not 0 < mean_shape[0] <= LARGEST_DIMENSION:
             raise CCAError(f"{archive.path}: '{mu}' {mean_shape} and '{sigma}' {shape} are not statistics")
-        mean, covariance = archive.read(mu).astype(np.float64), archive.read(sigma).astype(np.float64)
+        mean, covariance = (_finite(archive, part).astype(np.float64) for part in (mu, sigma))
+        asymmetry, variances = np.abs(covariance - covariance.T).max(), covariance.diagonal()
+        if variances.min() < 0 or asymmetry > 1e-3 * variances.max():
+            raise CCAError(
+                f"{archive.path}: '{sigma}' is no covariance: not symmetric, or below 0 on its diagonal"
+            )
         stored[name] = Statistics(mean, covariance, count)
     return stored

@@ -1,5 +1,7 @@
 import io
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +80,10 @@ def test_stored_statistics(tmp_path, dtype):
     assert statistics["pool"].count is None
 
 
-def test_covariances_in_fortran_order(tmp_path):
-    covariance = np.asfortranarray(np.arange(9.0).reshape(3, 3))
-    path = npz(tmp_path / "r.npz", arr_0=rgb(5), mu=np.zeros(3), sigma=covariance)
-    np.testing.assert_array_equal(read_side(path).statistics["pool"].covariance, covariance)
+def test_whole_arrays_in_fortran_order(tmp_path):
+    array = np.asfortranarray(np.arange(9.0).reshape(3, 3))
+    path = npz(tmp_path / "r.npz", sigma=array)
+    np.testing.assert_array_equal(archives.Archive(path).read("sigma"), array)
 
 
 def test_kept_features_come_back(tmp_path):
@@ -119,6 +121,17 @@ def test_labels_of_guided_diffusion(tmp_path):
         ({"arr_0": rgb(2), "pool": np.zeros((3, 4))}, "features of 3 images beside 2"),
         ({"pool": np.zeros((3, 4)), "logits": np.zeros((2, 4))}, "2 rows of 'logits', 3 of 'pool'"),
         ({"pool": np.zeros((3, 4), int)}, "features are float"),
+        ({"pool": np.zeros((3, 4), np.longdouble)}, "features are float16, float32 or float64"),
+        ({"pool": np.array([[0.0, np.nan]])}, "'pool' is NaN or infinite"),
+        ({"pool": np.zeros((1, 2)), "logits": np.array([[0.0, np.inf]])}, "'logits' is NaN or infinite"),
+        ({"pool": np.zeros((3, 4)), "colour": np.zeros(7)}, "'colour' is float64 of shape"),
+        ({"pool": np.zeros((3, 4)), "extractor": np.zeros(3)}, "'extractor' is float64 of shape"),
+        ({"arr_0": rgb(2), "total": np.array("x")}, "'total' is <U1 of shape"),
+        ({"arr_0": rgb(1)[0]}, "a single image"),
+        ({"arr_0": rgb(2).transpose(0, 3, 1, 2)[:, :1]}, "channels first"),
+        ({"mu": np.full(3, np.nan), "sigma": np.eye(3)}, "'mu' is NaN or infinite"),
+        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "'sigma' is no covariance"),
+        ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "'sigma' is no covariance"),
     ],
 )
 def test_bad_arrays(tmp_path, arrays, message):
@@ -153,6 +166,30 @@ def test_headers_that_lie(tmp_path):
         archive.writestr("arr_0.npy", buffer.getvalue() + bytes(100))
     with pytest.raises(CCAError, match="truncated or longer"):
         read_side(tmp_path / "bad.npz")
+
+
+def test_headers_that_unpack_to_much_are_not_read(tmp_path):
+    content = b"\x93NUMPY\x02\x00" + (10**7).to_bytes(4, "little") + bytes(10**7)
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("arr_0.npy", content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CCAError, match=r"'arr_0' has the format \(2, 0\)"):
+            read_side(tmp_path / "bad.npz")
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_streaming_holds_a_batch_not_the_file(tmp_path):
+    path = npz(tmp_path / "many.npz", arr_0=rgb(2000, 32))  # 6 MB
+    tracemalloc.start()
+    try:
+        total = sum(len(batch) for batch in read_side(path).images.batches(16))
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+    assert total == 2000
 
 
 def test_zip_bombs(tmp_path, monkeypatch):
@@ -196,6 +233,12 @@ def test_files_of_another_size_or_damaged(tmp_path):
         everything(tmp_path, 10)
     (tmp_path / "0001.png").write_bytes((tmp_path / "0002.png").read_bytes()[:60])
     with pytest.raises(CCAError, match=r"0001\.png: a damaged image"):
+        everything(tmp_path, 10)
+    whole = bytearray((tmp_path / "0002.png").read_bytes())
+    whole[16:24] = (20_000).to_bytes(4, "big") * 2  # width and height, and the checksum of their chunk
+    whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
+    (tmp_path / "0001.png").write_bytes(whole)
+    with pytest.raises(CCAError, match=r"0001\.png: not an image \(.*decompression bomb"):
         everything(tmp_path, 10)
     (tmp_path / "0001.png").write_bytes(b"hello")
     with pytest.raises(CCAError, match=r"0001\.png: not an image"):
