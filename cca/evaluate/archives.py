@@ -85,10 +85,7 @@ class Archive:
             )
         with self._guard(), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
             version = np.lib.format.read_magic(stream)
-            if version != (
-                1,
-                0,
-            ):  # later ones are for types that no array here has; their headers may be huge
+            if version != (1, 0):  # later ones, whose headers may be huge, are for types no array here has
                 raise CCAError(f"{self.path}: '{name}' has the format {version}; save it with numpy.savez")
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype.hasobject:
