@@ -61,6 +61,18 @@ def data(settings: Given, out: Out) -> None:
 
 
 @app.command()
+def heldout(settings: Given, images: Images, out: Out) -> None:
+    """Write the held-out images as a file of samples."""
+    perform("heldout", "cca.data.heldout", "HeldoutSettings", settings, out=out, inputs={"images": images})
+
+
+@app.command()
+def fetch(settings: Given, out: Out) -> None:
+    """Fetch the file of a URL: resumed, verified."""
+    perform("fetch", "cca.fetch", "FetchSettings", settings, out=out, inputs={})
+
+
+@app.command()
 def features(settings: Given, images: Images, out: Out) -> None:
     """Train the classifier whose features the metrics are computed on."""
     inputs = {"images": images}

@@ -15,6 +15,7 @@ from cca.data.images import DataSettings
 from cca.errors import CCAError
 from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
+from cca.external import External
 from cca.fakes import FakesSettings
 from cca.files import parse_yaml
 from cca.finetune import FinetuneSettings, Finetuning, Objective
@@ -30,7 +31,18 @@ from cca.settings import Settings, as_value_error, validate
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
 
-FOLDERS = {"claims", "data", "features", "figures", "logs", "pitfalls", "reference", "tables", "tokenizers"}
+FOLDERS = {
+    "claims",
+    "data",
+    "external",
+    "features",
+    "figures",
+    "logs",
+    "pitfalls",
+    "reference",
+    "tables",
+    "tokenizers",
+}
 """Folders of a tier's results beside those of its models."""
 
 
@@ -94,6 +106,7 @@ class Tier(Settings):
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
     cost: Cost = Cost()
     finetunes: dict[str, FinetuneEntry]
+    external: dict[str, External] = Field(default={}, description="other systems, rows of table 2")
     tables: Annotated[
         dict[str, SerializeAsAny[Table]],
         BeforeValidator(partial(plugins.configure_all, "cca.report.tables", "Table")),
@@ -115,7 +128,12 @@ class Tier(Settings):
         return self
 
     def _check_names(self) -> None:
-        for section, taken in (("tokenizers", set()), ("models", FOLDERS), ("finetunes", {BASE, "pairs"})):
+        for section, taken in (
+            ("tokenizers", set()),
+            ("models", FOLDERS),
+            ("finetunes", {BASE, "pairs"}),
+            ("external", set()),
+        ):
             for name in getattr(self, section):
                 if not re.fullmatch(r"[\w.=+-]+", name):
                     raise CCAError(
@@ -258,7 +276,8 @@ class Tier(Settings):
 
     def table(self, name: str) -> TableSettings:
         """Settings of stage ``report table``."""
-        return TableSettings(**self._artefact(name, self.tables[name]))
+        external = self.external if self.tables[name].shows_external else {}
+        return TableSettings(**self._artefact(name, self.tables[name]), external=external)
 
     def figure(self, name: str) -> FigureSettings:
         """Settings of stage ``report figure``."""

@@ -36,3 +36,8 @@ class Experiment:
 def cost(model: str) -> Path:
     """What sampling from a model costs, without and with guidance."""
     return Path(model, "cost.json")
+
+
+def external(name: str) -> Path:
+    """The metrics of another system's samples."""
+    return Path("external", name, "metrics.json")

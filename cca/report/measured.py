@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from cca import checkpoints, objectives
+from cca import checkpoints, experiments, objectives
 from cca.errors import CCAError
 from cca.evaluate.protocol import METRICS
 from cca.experiments import BASE, Experiment
+from cca.external import External
 from cca.files import read_json
 from cca.report import style
 from cca.settings import Settings
@@ -21,6 +22,7 @@ class Context(Settings):
     benchmark: str
     titles: dict[str, str] = Field(description="the name of each model as it is printed")
     objectives: dict[str, dict] = Field(default={}, description="the objective of each finetune")
+    external: dict[str, External] = Field(default={}, description="other systems, where they have rows")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,25 @@ class Measured:
         Raises:
             CCAError: missing or damaged file, or one that lacks a metric.
         """
-        path = self.folder / experiment.metrics
+        return self._read(self.folder / experiment.metrics)
+
+    def external(self, name: str) -> dict:
+        """The same of another system's samples.
+
+        Raises:
+            CCAError: as `metrics`, or they were computed on another file than the tier names.
+        """
+        path = self.folder / experiments.external(name)
+        values, wanted = self._read(path), self.context.external[name].sha256
+        if wanted not in (None, found := values["samples_sha256"]):
+            raise CCAError(
+                f"{path}: computed on a file of SHA-256 {found}, but 'external.{name}.sha256' is {wanted}: "
+                "get that file, or correct the key"
+            )
+        return values
+
+    @staticmethod
+    def _read(path: Path) -> dict:
         values = read_json(path)
         if missing := [name for name in METRICS if name not in values]:
             raise CCAError(f"{path}: '{missing[0]}' is missing; delete it and evaluate again")

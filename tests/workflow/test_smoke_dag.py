@@ -70,6 +70,15 @@ def test_pitfalls_start_from_the_metrics_of_the_experiment_that_they_name(finish
     assert {path.parents[2].name for path in changed} == set(plan.sampling)
 
 
+def test_a_file_of_samples_that_the_tier_names_has_a_measured_row(finished: Path) -> None:
+    row = table(finished / "results/table2.csv")[-1]
+    assert (row["source"], row["model"], row["num_samples"]) == ("measured", "real images, held out", "40")
+    metrics = json.loads((finished / "results/smoke/external/heldout/metrics.json").read_text())
+    assert float(row["fid"]) == pytest.approx(metrics["fid"], rel=1e-5) and row["cfg_fid"] == ""
+    record = json.loads((finished / row["origin"]).with_suffix(".provenance.json").read_text())
+    assert record["output"]["sha256"] == metrics["samples_sha256"]
+
+
 def test_every_stage_left_a_record_of_what_made_its_output(finished: Path) -> None:
     outputs = [p for p in (finished / "results/smoke").rglob("*") if p.suffix in {".npz", ".safetensors"}]
     assert len(outputs) > 20

@@ -44,6 +44,7 @@ wildcard_constraints:
     model="|".join(map(re.escape, tier.models)),
     tokenizer="|".join(map(re.escape, tier.tokenizers)),
     finetune="|".join(map(re.escape, [*tier.finetunes, BASE])),
+    system="|".join(map(re.escape, tier.external)),
     seed=r"\d+",
     mask=r"[\d.]+",
     scale=r"[\d.]+",
@@ -90,9 +91,10 @@ def fakes_option(wildcards, input):
     return ["--fakes", input.fakes] if input.get("fakes") else []
 
 
-def files(kind, name):
-    """What a table or figure is made of."""
-    return [f"{RESULTS}/{path}" for path in getattr(tier, kind)[name].files()]
+def samples_of_system(wildcards):
+    """Another system's file, or where that is fetched to."""
+    system = tier.external[wildcards.system]
+    return f"{RESULTS}/external/{wildcards.system}/samples.npz" if system.download else system.path(RESULTS)
 
 
 def weights_option(wildcards, input):

@@ -1,4 +1,4 @@
-# Images, read from their source and split. What the source holds is no file of the workflow; its
+# Images, read from their source and split; the held-out ones again as a file of samples. What the source holds is no file of the workflow; its
 # fingerprint is compared in its place.
 
 from cca.data.images import fingerprint
@@ -21,3 +21,19 @@ rule data:
     threads: 1
     shell:
         "cca --threads {threads} data --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule heldout:
+    input:
+        images=rules.data.output,
+    output:
+        f"{RESULTS}/data/heldout.npz",
+    params:
+        settings=settings({"seed": tier.data.seed}),
+        code=digest("cca.data.heldout"),
+    log:
+        f"{RESULTS}/logs/heldout.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} heldout --settings {params.settings:q} --images {input.images:q}"
+        " --out {output:q} > {log:q} 2>&1"

@@ -12,10 +12,10 @@ rule evaluate:
         settings=settings(PROTOCOL),
         code=digest("cca.evaluate.evaluator"),
         weights=weights_option,
-        folder=lambda w, input: Path(input.samples[0]).parent,
+        samples=lambda w, input: Path(input.samples[0]).parent,
     log:
         "results/{tier}/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}.log",
     threads: 1
     shell:
-        "cca --threads {threads} evaluate {input.reference:q} {params.folder:q}"
+        "cca --threads {threads} evaluate {input.reference:q} {params.samples:q}"
         " --settings {params.settings:q} {params.weights:q} --out {output:q} > {log:q} 2>&1"

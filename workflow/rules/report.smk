@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        files=lambda w: files("tables", w.table),
+        files=lambda w: tier.table(w.table).files(Path(RESULTS)),
         reported=WORKFLOW / "resources/reported/{table}.csv",
     output:
         csv="results/{tier}/tables/{table}.csv",
@@ -29,7 +29,7 @@ rule table:
 
 rule figure:
     input:
-        files=lambda w: files("figures", w.figure),
+        files=lambda w: [f"{RESULTS}/{path}" for path in tier.figures[w.figure].files()],
     output:
         pdf="results/{tier}/figures/{figure}.pdf",
         png=report(

@@ -2,10 +2,13 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
-from cca import plugins
+from cca import experiments, plugins
+from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import atomic, require
 from cca.report import html
@@ -17,6 +20,9 @@ from cca.settings import Settings
 class Table(Settings, ABC):
     """The rows that a tier wants of a table."""
 
+    shows_external: ClassVar[bool] = False
+    """Whether other systems have rows in it."""
+
     @abstractmethod
     def experiments(self) -> list[Experiment]:
         """The experiments that the table needs."""
@@ -27,7 +33,10 @@ class Table(Settings, ABC):
 
     @abstractmethod
     def rows(self, measured: Measured) -> list[dict]:
-        """The measured rows, each a value by column."""
+        """The measured rows, each a value by column.
+
+        Key ``beside`` is no column: it names the reported model that a row stands after.
+        """
 
 
 class TableSettings(Context):
@@ -43,12 +52,14 @@ class TableSettings(Context):
 
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        return [results / path for path in self.table.files()]
+        others = [experiments.external(name) for name in self.external]
+        return [results / path for path in [*self.table.files(), *others]]
 
 
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:
-    """Stage ``table``: reported rows, then measured rows, as ``.csv``, ``.md``, ``.tex`` and ``.html``.
+    """Stage ``table``, as ``.csv``, ``.md``, ``.tex`` and ``.html``.
 
+    Reported rows, each followed by the measured ones that stand beside it, then the other measured rows.
     The columns are those of the reported file, then those that only measured rows have; ``source`` and
     ``benchmark`` keep the two apart.
     """
@@ -56,9 +67,11 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
     frame = pd.read_csv(require(reported))
     fixed = {"benchmark": settings.benchmark, "source": "measured"}
     rows = [fixed | row for row in table.rows(Measured(results, settings))]
+    places = [*range(len(frame)), *(place(row.pop("beside", None), frame, reported) for row in rows)]
     columns = list(dict.fromkeys([*frame.columns, *(key for row in rows for key in row)]))
     frame = frame.reindex(columns=columns).astype(object)
-    frame = pd.concat([frame, pd.DataFrame(rows, columns=columns)], ignore_index=True)
+    frame = pd.concat([frame, pd.DataFrame(rows, columns=columns, dtype=object)], ignore_index=True)
+    frame = frame.iloc[np.argsort(places, kind="stable")]
     shown = readable(frame)
     for path, text in (
         (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
@@ -74,3 +87,20 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
 def six_digits(value: object) -> object:
     """A floating-point number as text of six significant digits; anything else as it is."""
     return f"{value:.6g}" if isinstance(value, float) and pd.notna(value) else value
+
+
+def place(model: str | None, frame: pd.DataFrame, reported: Path) -> int:
+    """Index of a model's row in the frame of reported ones; behind them all for None.
+
+    Raises:
+        CCAError: no such row.
+    """
+    models = frame["model"].tolist()
+    if model is None:
+        return len(models)
+    if model not in models:
+        raise CCAError(
+            f"{reported}: no row of '{model}', which a system of 'external' names as reported; "
+            f"there are: {', '.join(models)}"
+        )
+    return models.index(model)

@@ -1,6 +1,7 @@
 """Table 2: class-conditional generation without and with guidance."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -23,6 +24,8 @@ class Row(Settings):
 
 class Table(tables.Table):
     """The measured rows, each from the same seeds."""
+
+    shows_external: ClassVar[bool] = True
 
     seeds: list[int] = Field(min_length=1)
     measured: list[Row]
@@ -65,4 +68,19 @@ class Table(tables.Table):
                     "origin": f"{measured.folder}/{row.model}/{row.finetune}",
                 }
             )
-        return rows
+        return rows + [self.external_row(measured, name) for name in measured.context.external]
+
+    @staticmethod
+    def external_row(measured: Measured, name: str) -> dict:
+        """The row of another system; guided samples have FID and IS only, as ours do."""
+        system, metrics = measured.context.external[name], measured.external(name)
+        prefix, shown = ("cfg_", GUIDED) if system.guidance else ("", PLAIN)
+        return {
+            "type": system.type,
+            "model": system.model,
+            "parameters": system.parameters,
+            **{f"{prefix}{key}": metrics[key] for key in shown},
+            "num_samples": metrics["num_samples"],
+            "origin": system.path(measured.folder),
+            "beside": system.reported,
+        }
