@@ -40,6 +40,11 @@ def require(path: Path) -> Path:
     return path
 
 
+def cache_folder(name: str) -> Path:
+    """The user's folder for what may be kept between runs and made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cca" / name
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with require(path).open("rb") as stream:

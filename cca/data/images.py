@@ -23,7 +23,9 @@ class DataSettings(Settings):
     root: Path | None = Field(default=None, description="folder of the source, where it needs one")
     image_size: int = Field(ge=4)
     channels: Annotated[Literal[1, 3], BeforeValidator(int)]
-    heldout_fraction: float = Field(gt=0, lt=1, description="of each class, kept from all training")
+    heldout_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="of each class, kept from all training; None: the source's own"
+    )
     limit_per_class: int | None = Field(default=None, ge=2, description="use only so many images a class")
     seed: int = 0
 
@@ -48,7 +50,12 @@ def run(settings: DataSettings, *, out: Path) -> dict:
     """Stage ``data``: read the source, split it by class, write ``out``."""
     read_from = fingerprint(settings)
     raw = plugins.load("cca.data.sources", settings.source).read(settings)
-    train, heldout = split(raw.labels, settings.heldout_fraction, settings.limit_per_class, settings.seed)
+    kept = raw.heldout if settings.heldout_fraction is None else settings.heldout_fraction
+    if kept is None:
+        raise CCAError(
+            f"data.heldout_fraction is missing: source '{settings.source}' has no split of its own"
+        )
+    train, heldout = split(raw.labels, kept, settings.limit_per_class, settings.seed)
     write_npz(
         out,
         train_images=raw.images[train],
@@ -70,8 +77,12 @@ def fingerprint(settings: DataSettings) -> str:
     return plugins.load("cca.data.sources", settings.source).fingerprint(settings)
 
 
-def split(labels: np.ndarray, fraction: float, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and held-out images: disjoint, ``fraction`` of every class held out.
+def split(
+    labels: np.ndarray, kept: float | np.ndarray, limit: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and held-out images, of ``limit`` random ones a class: disjoint.
+
+    ``kept`` is the share of every class that is held out, or says of every image whether it is: (N,) bool.
 
     Raises:
         CCAError: a class has too few images for both splits.
@@ -80,13 +91,16 @@ def split(labels: np.ndarray, fraction: float, limit: int | None, seed: int) -> 
     train, heldout = [], []
     for label in range(labels.max() + 1):
         members = rng.permutation(np.flatnonzero(labels == label))[:limit]
-        count = max(1, round(fraction * len(members)))
-        if len(members) - count < 1:
+        if isinstance(kept, float):
+            out = np.arange(len(members)) < max(1, round(kept * len(members)))
+        else:
+            out = kept[members]
+        if out.all() or not out.any():
             raise CCAError(
                 f"class {label} has {len(members)} images, too few for a training and a held-out split"
             )
-        heldout.append(members[:count])
-        train.append(members[count:])
+        heldout.append(members[out])
+        train.append(members[~out])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(heldout))
 
 

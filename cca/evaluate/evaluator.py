@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +23,7 @@ from cca.evaluate.precision_recall import precision_recall
 from cca.evaluate.protocol import METRICS, EvaluationSettings
 from cca.evaluate.samples import Features, Side, read_side, write_features
 from cca.evaluate.statistics import Statistics
-from cca.files import write_json
+from cca.files import cache_folder, write_json
 
 
 class LazyExtractor:
@@ -54,7 +53,7 @@ def run(
 ) -> dict:
     """Stage ``evaluate``: `evaluate`, printed and, if ``out`` is given, written there as JSON.
 
-    Without ``cache``, extracted features of references are kept in `default_cache`.
+    Without ``cache``, extracted features of references are kept in the user's cache.
 
     Returns:
         The five numbers.
@@ -64,7 +63,7 @@ def run(
         samples,
         settings,
         weights=weights,
-        cache=cache or default_cache(),
+        cache=cache or cache_folder("features"),
         keep_features=keep_features,
         allow_jpeg=allow_jpeg,
         bootstrap=bootstrap,
@@ -216,11 +215,6 @@ def side_features(
     with suppress(OSError):  # a cache that cannot be written costs time, not the result
         write_features(kept, features, identity)
     return features
-
-
-def default_cache() -> Path:
-    """The user's folder for features of references."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cca" / "features"
 
 
 def check_comparable(reference: Side, samples: Side, k: int) -> None:

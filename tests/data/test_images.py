@@ -30,6 +30,22 @@ def test_split_is_disjoint_complete_stratified_and_repeatable() -> None:
     assert (images.split(labels, 0.2, None, seed=1)[1] != heldout).any()
 
 
+def test_a_split_of_the_source_is_kept_and_one_has_to_come_from_somewhere(tmp_path: Path) -> None:
+    labels, kept = np.repeat(np.arange(3), [50, 100, 10]), np.arange(160) % 5 == 0
+    train, heldout = images.split(labels, kept, None, seed=0)
+    assert heldout.tolist() == np.flatnonzero(kept).tolist()
+    assert sorted([*train, *heldout]) == list(range(160))
+    train, heldout = images.split(labels, kept, 8, seed=0)
+    assert np.bincount(labels[[*train, *heldout]]).tolist() == [8, 8, 8]
+    assert kept[heldout].all() and not kept[train].any()
+    with pytest.raises(CCAError, match="class 1 has 100 images, too few for a training"):
+        images.split(labels, kept | (labels == 1), None, seed=0)
+    with pytest.raises(
+        CCAError, match="heldout_fraction is missing: source 'mnist5k' has no split of its own"
+    ):
+        images.run(settings(heldout_fraction=None), out=tmp_path / "images.npz")
+
+
 def test_limit_per_class() -> None:
     train, heldout = images.split(np.repeat(np.arange(3), 50), 0.2, 10, seed=0)
     assert (len(train), len(heldout)) == (24, 6)

@@ -18,8 +18,10 @@ class RawImages:
         images: (N, H, W, C) uint8, C is 1 or 3.
         labels: (N,) int64, indices into ``class_names``.
         class_names: one name a class.
+        heldout: (N,) bool, the images that the source itself keeps from training, if it says.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: list[str]
+    heldout: np.ndarray | None = None
