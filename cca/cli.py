@@ -74,7 +74,7 @@ def fetch(settings: Given, out: Out) -> None:
 
 @app.command()
 def features(settings: Given, images: Images, out: Out) -> None:
-    """Train the classifier whose features the metrics are computed on."""
+    """Train the classifier whose features the metrics, or a perceptual loss, are computed on."""
     inputs = {"images": images}
     perform("features", "cca.train_classifier", "ClassifierSettings", settings, out=out, inputs=inputs)
 
@@ -95,9 +95,16 @@ def reference(
 
 
 @app.command()
-def tokenizer(settings: Given, images: Images, out: Out) -> None:
+def tokenizer(
+    settings: Given,
+    images: Images,
+    out: Out,
+    perceptual: Annotated[
+        Path | None, typer.Option(help="Classifier of the perceptual loss, made by 'features'.")
+    ] = None,
+) -> None:
     """Train an image tokenizer."""
-    inputs = {"images": images}
+    inputs = {"images": images, "perceptual": perceptual}
     perform("tokenizer", "cca.train_tokenizer", "TokenizerSettings", settings, out=out, inputs=inputs)
 
 

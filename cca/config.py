@@ -100,6 +100,7 @@ class Tier(Settings):
     )
     data: DataSettings
     classifier: ClassifierSettings | None = Field(default=None, description="of extractor cca-classifier")
+    perceptual: ClassifierSettings | None = Field(default=None, description="of the tokenizers' losses")
     evaluation: EvaluationEntry
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
@@ -186,6 +187,22 @@ class Tier(Settings):
                 )
             if not weights.is_file():
                 raise CCAError(f"key 'evaluation.weights': {weights}: no such file")
+        self._check_perceptual()
+
+    def _check_perceptual(self) -> None:
+        """The perceptual network is there where it is wanted, and sees none of the evaluator's images."""
+        wanted = [name for name, entry in self.tokenizers.items() if entry.training.perceptual]
+        if bool(wanted) != (self.perceptual is not None):
+            raise CCAError(
+                "section 'perceptual' goes with tokenizers.*.training.perceptual, and only with it"
+            )
+        if self.perceptual and self.classifier:
+            (first, last), (start, end) = self.perceptual.share, self.classifier.share
+            if first < end and start < last:
+                raise CCAError(
+                    f"perceptual.share {[first, last]} overlaps classifier.share {[start, end]}: the "
+                    "metrics' classifier must see none of the images that tokenizers are trained through"
+                )
 
     def _check_experiments(self) -> None:
         finetunes = {BASE, *self.finetunes}

@@ -1,14 +1,14 @@
-"""Training of the domain classifier, whose features the metrics are computed on."""
+"""Training of the domain classifier, whose features the metrics, or a perceptual loss, are computed on."""
 
 from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, from_numpy
 
 from cca.data.augment import Augmentation, augment
-from cca.data.images import load
+from cca.data.images import load, part
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, accuracy, fit_scales, to_input
@@ -32,14 +32,24 @@ class ClassifierSettings(Settings):
     architecture: ClassifierArchitecture = ClassifierArchitecture()
     training: ClassifierTraining
     augmentation: Augmentation = Augmentation()
+    share: tuple[float, float] = Field(
+        default=(0.0, 1.0),
+        description="from where to where of the training images, in a seeded order, it sees",
+    )
     seed: int = 0
     minimum_accuracy: float = Field(
         default=0.0, ge=0, le=1, description="on the held-out images; below it the stage fails"
     )
 
+    @model_validator(mode="after")
+    def _share_is_a_part(self) -> "ClassifierSettings":
+        if not 0 <= self.share[0] < self.share[1] <= 1:
+            raise ValueError(f"share {list(self.share)}: two ends are wanted, 0 <= first < last <= 1")
+        return self
+
 
 def run(settings: ClassifierSettings, *, images: Path, out: Path) -> dict:
-    """Stage ``features``: train on the training split, write the checkpoint ``out`` and its log.
+    """Stage ``features``: train on a share of the training split, write the checkpoint ``out`` and its log.
 
     Returns:
         Held-out accuracy, number of parameters, and the two feature scales.
@@ -55,16 +65,18 @@ def run(settings: ClassifierSettings, *, images: Path, out: Path) -> dict:
     model = Classifier(settings.architecture, height, channels, data.num_classes).to(device).train()
     rng = generator("classifier", settings.seed)
 
+    seen = part(data.train_labels, settings.share)
+
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict]:
-        inputs = to_input(augment(data.train_images[batch], settings.augmentation, rng))
-        labels = from_numpy(data.train_labels[batch]).to(device)
+        inputs = to_input(augment(data.train_images[seen[batch]], settings.augmentation, rng))
+        labels = from_numpy(data.train_labels[seen[batch]]).to(device)
         logits = model(inputs.to(device)).logits
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         return loss, {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
 
     optimise(
         model,
-        shuffled_batches(len(data.train_images), training.batch_size, training.steps, rng),
+        shuffled_batches(len(seen), training.batch_size, training.steps, rng),
         loss_of,
         training.optimisation,
         steps=training.steps,

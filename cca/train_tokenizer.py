@@ -1,4 +1,4 @@
-"""Training of an image tokenizer of any kind: reconstruction, quantiser's loss, codebook revival."""
+"""Training of an image tokenizer of any kind: losses, codebook revival, and the quality reached."""
 
 import math
 from collections.abc import Iterator
@@ -11,10 +11,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from cca import plugins, tokenizers
+from cca.adversarial import AdversarialSettings, Adversary
 from cca.data.augment import Augmentation, augment
 from cca.data.images import load, to_tensor
 from cca.device import autocast, pick
 from cca.errors import CCAError
+from cca.perceptual import load as load_perceptual
 from cca.rng import generator, seed_torch
 from cca.settings import Settings, as_value_error
 from cca.tokenizers import Tokenizer
@@ -24,12 +26,14 @@ EVALUATION_BATCH = 250
 
 
 class TokenizerTraining(Settings):
-    """How long and how a tokenizer is trained: l1 |x - x'| + l2 (x - x')² + the quantiser's loss."""
+    """How long and how a tokenizer is trained: the weights of its losses beside the quantiser's."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     l1: float = Field(default=1.0, ge=0, description="weight of the mean absolute error")
     l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
+    perceptual: float = Field(default=0.0, ge=0, description="weight of cca.perceptual's distance")
+    adversarial: AdversarialSettings | None = Field(default=None, description="a discriminator, or none")
     revive_every: int = Field(
         default=0, ge=0, description="steps after which codes unused since the last time are moved; 0: never"
     )
@@ -73,17 +77,21 @@ class TokenizerSettings(Settings):
         return self
 
 
-def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
+def run(settings: TokenizerSettings, *, images: Path, out: Path, perceptual: Path | None = None) -> dict:
     """Stage ``tokenizer``: train on the training split, write the checkpoint ``out`` and its log.
+
+    ``perceptual`` is the classifier of the perceptual distance, where that has a weight.
 
     Returns:
         The `quality` reached and the number of parameters.
 
     Raises:
-        CCAError: bad images, images of another size than the architecture's, or a loss that is not
-            finite.
+        CCAError: bad images, images of another size than the architecture's, a perceptual distance
+            without its classifier or the other way round, or a loss that is not finite.
     """
     device, data, training = pick(), load(images), settings.training
+    if (training.perceptual > 0) != (perceptual is not None):
+        raise CCAError("tokenizer: a weight 'perceptual' and a classifier (--perceptual) go together")
     seed_torch("tokenizer", settings.seed)
     tokenizer = tokenizers.build(settings.kind, settings.architecture).to(device).train()
     wanted = (tokenizer.image_size, tokenizer.image_size, tokenizer.channels)
@@ -93,6 +101,11 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
             f"tokenizer's architecture is for {wanted}: change its image_size or channels"
         )
     rng = generator("tokenizer", settings.seed)
+    distance = adversary = None
+    if perceptual:
+        distance = load_perceptual(perceptual, *wanted[1:]).to(device)
+    if training.adversarial:
+        adversary = Adversary(training.adversarial, *wanted[1:], steps=training.steps, device=device)
     used = torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device)
 
     def augmented(batch: np.ndarray) -> Tensor:
@@ -104,11 +117,20 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
             outputs, quantiser_loss, codes = tokenizer(inputs)
         used[codes.flatten()] = True
         absolute, squared = F.l1_loss(outputs.float(), inputs), F.mse_loss(outputs.float(), inputs)
-        loss = training.l1 * absolute + training.l2 * squared + quantiser_loss
+        reconstruction = training.l1 * absolute + training.l2 * squared
         parts = {"l1": absolute, "l2": squared, "quantiser": quantiser_loss, "used": used.float().mean()}
+        if distance:
+            parts["perceptual"] = distance(outputs.float(), inputs).mean()
+            reconstruction = reconstruction + training.perceptual * parts["perceptual"]
+        loss = reconstruction + quantiser_loss
+        if adversary:
+            realism, more = adversary.loss(inputs, outputs.float(), reconstruction, tokenizer.last_layer)
+            loss, parts = loss + realism, parts | more
         return loss, {name: part.detach() for name, part in parts.items()}
 
-    def revive(step: int) -> None:
+    def after_step(step: int) -> None:
+        if adversary:
+            adversary.learn()
         if not training.revives(step):
             return
         unused = np.flatnonzero(~used.cpu().numpy())
@@ -125,7 +147,7 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path) -> dict:
         steps=training.steps,
         what="tokenizer",
         log=out.with_suffix(".log.csv"),
-        after_step=revive,
+        after_step=after_step,
     )
     tokenizer.eval()
     measured = quality(tokenizer, data.train_images, data.heldout_images)

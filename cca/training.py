@@ -66,6 +66,37 @@ def shuffled_batches(
         yield batch
 
 
+def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()) -> torch.optim.AdamW:
+    """The optimiser of all parameters of a module; for ``undecayed`` see `optimise`."""
+    decayed, plain = [], []
+    for name, parameter in module.named_parameters():
+        (decayed if parameter.dim() >= 2 and name not in undecayed else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+
+
+def update(
+    module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float, *, step: int, what: str
+) -> float:
+    """One step of a module along its gradients, clipped together to the norm ``clip``.
+
+    Returns:
+        The gradients' norm before it was clipped.
+
+    Raises:
+        CCAError: it is NaN or infinite.
+    """
+    norm = nn.utils.clip_grad_norm_(module.parameters(), clip)
+    check_finite(norm.item(), step, f"{what} (gradient)")
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return norm.item()
+
+
 def optimise(
     module: nn.Module,
     batches: Iterable[np.ndarray],
@@ -95,19 +126,10 @@ def optimise(
     Raises:
         CCAError: the loss or the gradient became NaN or infinite.
     """
-    decayed, plain = [], []
-    for name, parameter in module.named_parameters():
-        (decayed if parameter.dim() >= 2 and name not in undecayed else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+    optimizer = adamw(module, settings, undecayed)
     with CsvLog(log) as rows:
         for step, batch in enumerate(tqdm(batches, desc=what, total=steps)):
             rate = settings.rate(step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
             size = micro_batch or len(batch)
             values: dict[str, list[Tensor]] = {}
@@ -118,8 +140,6 @@ def optimise(
                     values.setdefault(name, []).append(value.detach().reshape(-1))
             means = {name: torch.cat(pieces).nanmean().item() for name, pieces in values.items()}
             check_finite(sum(piece.sum().item() for piece in values["loss"]), step, what)
-            norm = nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
-            check_finite(norm.item(), step, f"{what} (gradient)")
-            optimizer.step()
+            norm = update(module, optimizer, rate, settings.clip, step=step, what=what)
             after_step(step)
-            rows.write(step=step, learning_rate=rate, gradient_norm=norm.item(), **means)
+            rows.write(step=step, learning_rate=rate, gradient_norm=norm, **means)

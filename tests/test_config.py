@@ -127,6 +127,21 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ),
         ({"classifier": {"architecture": {"spatial_stage": 9}}}, "spatial_stage 9 is not one of 3 stages"),
         (
+            {"tokenizers": {"vq": {"training": {"perceptual": 1}}}},
+            "section 'perceptual' goes with tokenizers.*.training.perceptual",
+        ),
+        (
+            {
+                "tokenizers": {"vq": {"training": {"perceptual": 1}}},
+                "classifier": {"share": [0, 0.8]},
+                "perceptual": {
+                    "share": [0.7, 1],
+                    "training": {"steps": 1, "batch_size": 2, "optimisation": {"learning_rate": 1}},
+                },
+            },
+            "perceptual.share [0.7, 1.0] overlaps classifier.share [0.0, 0.8]",
+        ),
+        (
             {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},
             "unknown key 'codebook'; allowed keys: ",
         ),

@@ -3,22 +3,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from cca import checkpoints
+from cca.data.images import part
 from cca.errors import CCAError
 from cca.evaluate.classifier import load_classifier, to_input
-from cca.files import write_npz
+from cca.files import read_npz, write_npz
 from cca.settings import validate
 from cca.train_classifier import ClassifierSettings, run
 
 OPTIMISATION = {"learning_rate": 0.01, "schedule": "cosine", "warmup_steps": 3}
 
 
-def settings(seed: int = 0, minimum_accuracy: float = 0.0, **optimisation: float) -> ClassifierSettings:
+def settings(
+    seed: int = 0,
+    minimum_accuracy: float = 0.0,
+    share: tuple[float, float] = (0, 1),
+    **optimisation: float,
+) -> ClassifierSettings:
     values = {
         "architecture": {"widths": [4, 8], "pool_size": 2, "features": 6},
         "training": {"steps": 40, "batch_size": 16, "optimisation": OPTIMISATION | optimisation},
         "augmentation": {"shift": 0.5},
         "seed": seed,
+        "share": share,
         "minimum_accuracy": minimum_accuracy,
     }
     return validate(ClassifierSettings, values, "test")
@@ -60,6 +69,24 @@ def test_the_seed_decides_the_bytes(images, tmp_path):
     a, b, c = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def test_images_outside_of_its_share_change_no_weight(images, tmp_path):
+    arrays = read_npz(images)
+    unseen = np.setdiff1d(np.arange(90), part(arrays["train_labels"], (0, 0.8)))
+    assert len(unseen) == 18
+    arrays["train_images"][unseen] = 0
+    write_npz(tmp_path / "other.npz", **arrays)
+    for path in (images, tmp_path / "other.npz"):
+        run(settings(share=(0, 0.8)), images=path, out=tmp_path / f"{path.stem}.safetensors")
+    one, other = (checkpoints.read(tmp_path / f"{name}.safetensors")[0] for name in ("images", "other"))
+    differ = {name for name in one if not torch.equal(one[name], other[name])}
+    assert differ == {"pool_scale", "spatial_scale"}  # of all training images
+
+
+def test_an_impossible_share_is_refused():
+    with pytest.raises(CCAError, match=r"share \[0\.8, 0\.2\]: two ends are wanted"):
+        settings(share=(0.8, 0.2))
 
 
 def test_too_low_an_accuracy_stops_the_stage_and_leaves_no_checkpoint(images, tmp_path):

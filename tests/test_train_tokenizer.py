@@ -9,6 +9,7 @@ import torch
 
 from cca import checkpoints, tokenizers, train_tokenizer
 from cca.errors import CCAError
+from cca.evaluate.classifier import Classifier, ClassifierArchitecture
 from cca.files import write_npz
 from cca.settings import validate
 from cca.tokenizers import Tokenizer
@@ -94,6 +95,39 @@ def test_weights_of_the_losses(images, tmp_path):
     assert row["loss"] == pytest.approx(0.5 * row["l1"] + 3 * row["l2"] + row["quantiser"], rel=1e-4)
 
 
+@pytest.fixture
+def perceptual(tmp_path):
+    """An untrained classifier of the same images."""
+    torch.manual_seed(0)
+    architecture = ClassifierArchitecture(widths=[4], pool_size=2, spatial_stage=0)
+    path = tmp_path / "perceptual.safetensors"
+    Classifier(architecture, image_size=8, channels=1, num_classes=2).save(path)
+    return path
+
+
+ADVERSARIAL = {"start": 3, "channels": 4, "layers": 1, "optimisation": {"learning_rate": 1e-3}}
+
+
+def test_perceptual_and_adversarial_losses_are_added_and_logged(images, perceptual, tmp_path):
+    training = TRAINING | {"steps": 6, "perceptual": 2.0, "adversarial": ADVERSARIAL}
+    run(settings(training=training), images=images, out=tmp_path / "t.safetensors", perceptual=perceptual)
+    log = rows(tmp_path / "t.log.csv")
+    for row in log:
+        expected = row["l1"] + row["l2"] + 2 * row["perceptual"] + row["quantiser"]
+        if row["step"] >= 3:
+            expected += 0.5 * row["balance"] * row["adversarial"]
+        assert row["loss"] == pytest.approx(expected, rel=1e-4) and row["perceptual"] > 0
+    assert [row["step"] for row in log if not np.isnan(row["adversarial"])] == [3, 4, 5]
+    assert [row["step"] for row in log if not np.isnan(row["discriminator"])] == [4, 5]
+
+
+def test_a_perceptual_weight_and_its_classifier_go_together(images, perceptual, tmp_path):
+    for weight, path in ((1.0, None), (0.0, perceptual)):
+        with pytest.raises(CCAError, match=r"a weight 'perceptual' and a classifier \(--perceptual\) go"):
+            changed = settings(training=TRAINING | {"perceptual": weight})
+            run(changed, images=images, out=tmp_path / "t.safetensors", perceptual=path)
+
+
 def test_same_seed_same_bits_other_seed_other_bits(images, tmp_path):
     training = TRAINING | {"steps": 12}
     states = []
@@ -133,6 +167,10 @@ class Fake(Tokenizer):
     def forward(self, images):
         codes = self.encode(images)
         return self.decode(codes), self.bias * 0, codes
+
+    @property
+    def last_layer(self):
+        return self.bias
 
     def revive(self, images, unused, rng):
         self.revived.append((tuple(images.shape), unused.tolist()))

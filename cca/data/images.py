@@ -104,6 +104,24 @@ def split(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(heldout))
 
 
+def part(labels: np.ndarray, share: tuple[float, float]) -> np.ndarray:
+    """Indices of a part of the images: of every class, in one seeded order, those from one share to another.
+
+    Parts of shares that do not overlap are disjoint: (0, 0.8) and (0.8, 1) are all images, each once.
+
+    Raises:
+        CCAError: no image of some class is in the part.
+    """
+    rng, chosen = generator("part"), []
+    for label in range(labels.max() + 1):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        first, last = (round(end * len(members)) for end in share)
+        if first == last:
+            raise CCAError(f"class {label} has {len(members)} training images, none in the share {share}")
+        chosen.append(members[first:last])
+    return np.sort(np.concatenate(chosen))
+
+
 def load(path: Path) -> ImageData:
     """Read what `run` wrote.
 

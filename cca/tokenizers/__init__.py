@@ -34,6 +34,11 @@ class Tokenizer(nn.Module, ABC):
         """One training pass: reconstructions (B, C, H, W) with straight-through gradients, the
         scalar loss of the quantiser (codebook and commitment terms), and the codes (B, T)."""
 
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """Weights of the decoder's last layer, at which gradients of several losses are balanced."""
+
     @abstractmethod
     def revive(self, images: Tensor, unused: np.ndarray, rng: np.random.Generator) -> None:
         """Move the codebook's ``unused`` entries (indices) onto random encoder outputs of ``images``."""

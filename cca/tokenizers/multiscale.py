@@ -3,8 +3,8 @@
 Names and shapes of the weights are those of FoundationVision/VAR (78b9539), ``models/vqvae.py``,
 ``quant.py`` and ``basic_vae.py``; its ``vae_ch160v4096z32.pth`` is base_channels 160,
 channel_multipliers 1, 1, 2, 2, 4 and the defaults below. Official files hold one tensor that is not
-here: ``quantize.ema_vocab_hit_SV``, running counts of code use for their training log. Their
-perceptual and adversarial losses are not here either. Shapes below: B images, K scales of p x p
+here: ``quantize.ema_vocab_hit_SV``, running counts of code use for their training log. The losses
+beside the quantiser's are those of stage ``tokenizer``. Shapes below: B images, K scales of p x p
 codes each, L codes of all scales, Z channels of the latent map of side S, V codes in the codebook.
 """
 
@@ -223,6 +223,11 @@ class Model(Tokenizer):
         """
         quantised, loss, codes = self.quantize(self._latent(images))
         return self.decoder(self.post_quant_conv(quantised)), loss, codes
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The decoder's last weights, as `Tokenizer.last_layer`."""
+        return self.decoder.conv_out.weight
 
     @torch.no_grad()
     def revive(self, images: Tensor, unused: np.ndarray, rng: np.random.Generator) -> None:

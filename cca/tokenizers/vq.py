@@ -4,7 +4,7 @@ Names and shapes of the weights are those of FoundationVision/LlamaGen (ce98ec4)
 ``tokenizer/tokenizer_image/vq_model.py``; its VQ-16 is base_channels 128, channel_multipliers
 1, 1, 2, 2, 4, z_channels 256 and a codebook of 16384 x 8. Official files hold one tensor that is not
 here: ``quantize.codebook_used`` (65536), a ring buffer of recent codes for their training log. Their
-perceptual, adversarial and (by default unused) entropy losses are not here either.
+entropy loss, by default unused, is not here either; the other losses are those of stage ``tokenizer``.
 """
 
 import numpy as np
@@ -119,6 +119,11 @@ class Model(Tokenizer):
         quantised, loss, codes = self.quantize(self._project(images))
         shape = len(images), self.num_tokens
         return self._reconstruct(quantised.view(*shape, -1)), loss, codes.view(shape)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The decoder's last weights, as `Tokenizer.last_layer`."""
+        return self.decoder.conv_out.weight
 
     @torch.no_grad()
     def revive(self, images: Tensor, unused: np.ndarray, rng: np.random.Generator) -> None:

@@ -46,6 +46,15 @@ def test_a_split_of_the_source_is_kept_and_one_has_to_come_from_somewhere(tmp_pa
         images.run(settings(heldout_fraction=None), out=tmp_path / "images.npz")
 
 
+def test_parts_of_the_images_are_disjoint_stratified_and_complete() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(3), [50, 100, 10]))
+    first, last = images.part(labels, (0, 0.8)), images.part(labels, (0.8, 1))
+    assert sorted([*first, *last]) == images.part(labels, (0, 1)).tolist() == list(range(160))
+    assert np.bincount(labels[last]).tolist() == [10, 20, 2]
+    with pytest.raises(CCAError, match=r"class 2 has 10 training images, none in the share \(0, 0.03\)"):
+        images.part(labels, (0, 0.03))
+
+
 def test_limit_per_class() -> None:
     train, heldout = images.split(np.repeat(np.arange(3), 50), 0.2, 10, seed=0)
     assert (len(train), len(heldout)) == (24, 6)

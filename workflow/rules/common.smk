@@ -30,6 +30,9 @@ CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.weights] if path]
 PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights"})
 
+# The network of the tokenizers' perceptual loss.
+PERCEPTUAL = f"{RESULTS}/features/perceptual.safetensors"
+
 # What users ask for, copied from the tier's own folder.
 ARTEFACTS = [
     *expand("results/{table}.{kind}", table=tier.tables, kind=["csv", "md", "tex"]),
@@ -89,6 +92,10 @@ def if_samples(then, otherwise):
 
 def fakes_option(wildcards, input):
     return ["--fakes", input.fakes] if input.get("fakes") else []
+
+
+def perceptual_option(wildcards, input):
+    return ["--perceptual", input.perceptual] if input.get("perceptual") else []
 
 
 def samples_of_system(wildcards):

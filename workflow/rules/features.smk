@@ -1,4 +1,4 @@
-# The features that metrics are computed on, and the reference batch with its statistics.
+# The features that metrics are computed on, those of tokenizers' perceptual loss, and the reference batch.
 
 if tier.classifier:
 
@@ -12,6 +12,24 @@ if tier.classifier:
             code=digest("cca.train_classifier"),
         log:
             f"{RESULTS}/logs/features.log",
+        threads: 1
+        shell:
+            "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
+            " --out {output:q} > {log:q} 2>&1"
+
+
+if tier.perceptual:
+
+    rule perceptual:
+        input:
+            images=rules.data.output,
+        output:
+            PERCEPTUAL,
+        params:
+            settings=settings(tier.perceptual),
+            code=digest("cca.train_classifier"),
+        log:
+            f"{RESULTS}/logs/perceptual.log",
         threads: 1
         shell:
             "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"

@@ -4,17 +4,19 @@
 rule tokenizer:
     input:
         images=rules.data.output,
+        perceptual=lambda w: PERCEPTUAL if tier.tokenizers[w.tokenizer].training.perceptual else [],
     output:
         "results/{tier}/tokenizers/{tokenizer}/tokenizer.safetensors",
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].model_dump(mode="json", exclude={"codes"})),
         code=lambda w: digest("cca.train_tokenizer", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+        perceptual=perceptual_option,
     log:
         "results/{tier}/logs/tokenizer/{tokenizer}.log",
     threads: 1
     shell:
         "cca --threads {threads} tokenizer --settings {params.settings:q} --images {input.images:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " {params.perceptual:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule codes:
