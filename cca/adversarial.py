@@ -129,3 +129,18 @@ class Adversary:
             update(*given, step=self.step, what="discriminator")
             self.discriminator.requires_grad_(False)
         self.step += 1
+
+    def state_dict(self) -> dict:
+        """All that the next step depends on."""
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "loss": self._loss,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from there."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._loss, self.step = state["loss"], state["step"]

@@ -19,6 +19,7 @@ from cca.options import (
     Fakes,
     Given,
     Images,
+    KeepEvery,
     Model,
     Out,
     Pairs,
@@ -73,10 +74,11 @@ def fetch(settings: Given, out: Out) -> None:
 
 
 @app.command()
-def features(settings: Given, images: Images, out: Out) -> None:
+def features(settings: Given, images: Images, out: Out, keep_every: KeepEvery = 60) -> None:
     """Train the classifier whose features the metrics, or a perceptual loss, are computed on."""
     inputs = {"images": images}
-    perform("features", "cca.train_classifier", "ClassifierSettings", settings, out=out, inputs=inputs)
+    module, schema = "cca.train_classifier", "ClassifierSettings"
+    perform("features", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
 @app.command()
@@ -102,10 +104,12 @@ def tokenizer(
     perceptual: Annotated[
         Path | None, typer.Option(help="Classifier of the perceptual loss, made by 'features'.")
     ] = None,
+    keep_every: KeepEvery = 60,
 ) -> None:
     """Train an image tokenizer."""
     inputs = {"images": images, "perceptual": perceptual}
-    perform("tokenizer", "cca.train_tokenizer", "TokenizerSettings", settings, out=out, inputs=inputs)
+    module, schema = "cca.train_tokenizer", "TokenizerSettings"
+    perform("tokenizer", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
 @app.command()
@@ -116,10 +120,13 @@ def codes(settings: Given, images: Images, tokenizer: Tokenizer, out: Out) -> No
 
 
 @app.command()
-def pretrain(settings: Given, tokenizer: Tokenizer, codes: Codes, out: Out) -> None:
+def pretrain(
+    settings: Given, tokenizer: Tokenizer, codes: Codes, out: Out, keep_every: KeepEvery = 60
+) -> None:
     """Train a class-conditional model from scratch."""
     inputs = {"tokenizer": tokenizer, "codes": codes}
-    perform("pretrain", "cca.pretrain", "PretrainSettings", settings, out=out, inputs=inputs)
+    module, schema = "cca.pretrain", "PretrainSettings"
+    perform("pretrain", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
 @app.command()
@@ -168,6 +175,7 @@ def finetune(
     seed: Seed,
     out: Out,
     fakes: Fakes = None,
+    keep_every: KeepEvery = 60,
 ) -> None:
     """Finetune a model with an objective of cca.objectives."""
     inputs = {
@@ -179,9 +187,8 @@ def finetune(
         "fakes": fakes,
     }
     arguments = {"seed": seed}
-    perform(
-        "finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, arguments=arguments
-    )
+    others = {"arguments": arguments, "keep_every": keep_every}
+    perform("finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, **others)
 
 
 @app.command()

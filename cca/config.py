@@ -105,6 +105,9 @@ class Tier(Settings):
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
+    keep_every: float = Field(
+        default=60, ge=0, description="seconds between two writings of a training's state; moves no result"
+    )
     cost: Cost = Cost()
     finetunes: dict[str, FinetuneEntry]
     external: dict[str, External] = Field(default={}, description="other systems, rows of table 2")

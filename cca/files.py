@@ -83,6 +83,18 @@ class CsvLog:
             self._writer.writeheader()
         self._writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
 
+    def state_dict(self) -> dict:
+        """The rows so far."""
+        self._stream.flush()
+        with Path(self._stream.name).open(newline="") as stream:
+            return {"text": stream.read()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Begin with the rows of another log."""
+        self._stream.write(state["text"])
+        header = next(csv.reader(state["text"].splitlines()))
+        self._writer = csv.DictWriter(self._stream, header)
+
     def __exit__(self, *error: object) -> None:
         self._stream.close()
         self._atomic.__exit__(*error)

@@ -12,9 +12,10 @@ from cca import checkpoints, models, objectives, score, tokenizers
 from cca import pairs as pair_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
+from cca.progress import Progress
 from cca.rng import seed_torch
 from cca.settings import Settings, as_value_error
-from cca.training import Optimisation, optimise
+from cca.training import Batches, Optimisation, optimise
 
 
 def _checked(spec: dict) -> dict:
@@ -53,6 +54,7 @@ def run(
     fakes: Path | None = None,
     out: Path,
     seed: int,
+    progress: Progress | None = None,
 ) -> dict:
     """Stage ``finetune``: one epoch over the pairs; no frozen copy of the model is needed.
 
@@ -86,7 +88,7 @@ def run(
 
     optimise(
         model,
-        np.arange(steps * settings.batch_size).reshape(steps, settings.batch_size),
+        Batches(len(items), settings.batch_size),
         loss_of,
         settings.optimisation,
         steps=steps,
@@ -94,6 +96,7 @@ def run(
         log=out.with_suffix(".log.csv"),
         micro_batch=settings.micro_batch,
         undecayed=model.undecayed,
+        progress=progress,
     )
     described = checkpoints.metadata(base)
     models.save(out, model, coder, described["family"], described["architecture"])

@@ -36,3 +36,11 @@ Cache = Annotated[
 ]
 AllowJpeg = Annotated[bool, typer.Option("--allow-jpeg", help="Accept lossy images.")]
 Results = Annotated[Path, typer.Option("--results", help="The tier's folder of results.")]
+KeepEvery = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        envvar="CCA_KEEP_EVERY",
+        help="Seconds between two writings of the training's state, from which a killed run is resumed.",
+    ),
+]

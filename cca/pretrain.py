@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from cca import models, plugins, tokenizers
 from cca.data import codes as code_data
 from cca.device import autocast, pick
+from cca.progress import Progress
 from cca.rng import generator, seed_torch
 from cca.settings import Settings, as_value_error
-from cca.training import Optimisation, optimise, shuffled_batches
+from cca.training import Batches, Optimisation, optimise
 
 
 class PretrainSettings(Settings):
@@ -32,7 +33,9 @@ class PretrainSettings(Settings):
         return self
 
 
-def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) -> dict:
+def run(
+    settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path, progress: Progress | None = None
+) -> dict:
     """Stage ``pretrain``: train from scratch on all crops, write the checkpoint."""
     device = pick()
     data = code_data.load(codes)
@@ -55,13 +58,14 @@ def run(settings: PretrainSettings, *, tokenizer: Path, codes: Path, out: Path) 
 
     optimise(
         model,
-        shuffled_batches(images * crops, settings.batch_size, settings.steps, rng),
+        Batches(images * crops, settings.batch_size, rng),
         loss_of,
         settings.optimisation,
         steps=settings.steps,
         what="pretrain",
         log=out.with_suffix(".log.csv"),
         undecayed=model.undecayed,
+        progress=progress,
     )
     models.save(out, model, coder, settings.family, settings.architecture)
     return {"parameters": sum(p.numel() for p in model.parameters())}

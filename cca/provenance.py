@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import resource
@@ -138,12 +139,23 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None) -> str:
+    """SHA-256 of all that a stage's result follows from: settings, arguments, inputs' content and code."""
+    content = {name: [checksum(path) for path in paths] for name, paths in inputs.items()}
+    told = [settings.model_dump(mode="json"), arguments or {}, content, code_checksum(module)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def code_checksum(module: str, loaded: Collection[str] = sys.modules) -> str:
+    """`cca.codebase.digest` of a stage's module and all of ``cca`` loaded for it, plug-ins too."""
+    return digest(module, *({name for name in loaded if name.startswith("cca.")} - COMMAND_LINE))
+
+
 def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
     """Version of this package, the checksum of a stage's code and, in a git checkout, its commit.
 
-    The checksum is `cca.codebase.digest` of the stage's module and of all of ``cca`` that was loaded for
-    it, plug-ins included. ``dirty`` says that files differ from the commit or that some of the package
-    are unknown to git.
+    The checksum is its `code_checksum`. ``dirty`` says that files differ from the commit or that some of
+    the package are unknown to git.
     """
     here = Path(cca.__file__).parent
 
@@ -154,8 +166,7 @@ def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    ours = {name for name in loaded if name.startswith("cca.")} - COMMAND_LINE
-    version = {"version": cca.__version__, "sha256": digest(module, *ours)}
+    version = {"version": cca.__version__, "sha256": code_checksum(module, loaded)}
     if git("ls-files", "--error-unmatch", "__init__.py"):
         changed = git("status", "--porcelain", "--untracked-files=no")
         unknown = git("ls-files", "--others", "--exclude-standard", ".")

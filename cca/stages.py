@@ -6,7 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 from cca.files import parse_yaml, require
-from cca.provenance import recorded
+from cca.progress import Progress
+from cca.provenance import recorded, run_key
 from cca.settings import Settings, validate
 
 
@@ -28,11 +29,14 @@ def perform(
     out: Path | None,
     inputs: dict[str, Path | None],
     arguments: dict | None = None,
+    keep_every: float | None = None,
     **others: object,
 ) -> None:
     """Run a stage on checked settings and existing inputs, and keep its record beside its output.
 
-    Inputs that are None were not given. ``others`` are passed on to the stage; no result depends on them.
+    A stage that trains is given ``keep_every``, the seconds between two writings of its state, from which
+    the same run goes on after it was killed. Inputs that are None were not given. ``others`` are passed on
+    to the stage; no result depends on them.
     """
     stage, settings = parse(module, schema, given)
     run = partial(stage.run, settings, **inputs, **(arguments or {}), **others, out=out)
@@ -42,8 +46,15 @@ def perform(
     files = {key: parts(path) for key, path in inputs.items() if path is not None}
     if "results" in inputs:  # a report reads few files of all the results
         files["results"] = settings.files(inputs["results"])
+    if keep_every is None:
+        with recorded(name, module, settings, files, out, arguments) as measured:
+            measured |= run()
+        return
+    key = partial(run_key, module, settings, files, arguments)
+    progress = Progress(out.with_suffix(".progress.pt"), keep_every, key)
     with recorded(name, module, settings, files, out, arguments) as measured:
-        measured |= run()
+        measured |= run(progress=progress)
+    progress.remove()
 
 
 def parts(path: Path) -> list[Path]:

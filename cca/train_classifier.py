@@ -12,9 +12,10 @@ from cca.data.images import load, part
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, accuracy, fit_scales, to_input
+from cca.progress import Progress
 from cca.rng import generator, seed_torch
 from cca.settings import Settings
-from cca.training import Optimisation, optimise, shuffled_batches
+from cca.training import Batches, Optimisation, optimise
 
 
 class ClassifierTraining(Settings):
@@ -48,7 +49,7 @@ class ClassifierSettings(Settings):
         return self
 
 
-def run(settings: ClassifierSettings, *, images: Path, out: Path) -> dict:
+def run(settings: ClassifierSettings, *, images: Path, out: Path, progress: Progress | None = None) -> dict:
     """Stage ``features``: train on a share of the training split, write the checkpoint ``out`` and its log.
 
     Returns:
@@ -76,12 +77,13 @@ def run(settings: ClassifierSettings, *, images: Path, out: Path) -> dict:
 
     optimise(
         model,
-        shuffled_batches(len(seen), training.batch_size, training.steps, rng),
+        Batches(len(seen), training.batch_size, rng),
         loss_of,
         training.optimisation,
         steps=training.steps,
         what="classifier",
         log=out.with_suffix(".log.csv"),
+        progress=progress,
     )
     model.eval()
     reached = accuracy(model, data.heldout_images, data.heldout_labels)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from cca import plugins, tokenizers
 from cca.adversarial import AdversarialSettings, Adversary
@@ -17,10 +17,11 @@ from cca.data.images import load, to_tensor
 from cca.device import autocast, pick
 from cca.errors import CCAError
 from cca.perceptual import load as load_perceptual
+from cca.progress import Progress
 from cca.rng import generator, seed_torch
 from cca.settings import Settings, as_value_error
 from cca.tokenizers import Tokenizer
-from cca.training import Optimisation, optimise, shuffled_batches
+from cca.training import Batches, Optimisation, optimise
 
 EVALUATION_BATCH = 250
 
@@ -77,7 +78,14 @@ class TokenizerSettings(Settings):
         return self
 
 
-def run(settings: TokenizerSettings, *, images: Path, out: Path, perceptual: Path | None = None) -> dict:
+def run(
+    settings: TokenizerSettings,
+    *,
+    images: Path,
+    out: Path,
+    perceptual: Path | None = None,
+    progress: Progress | None = None,
+) -> dict:
     """Stage ``tokenizer``: train on the training split, write the checkpoint ``out`` and its log.
 
     ``perceptual`` is the classifier of the perceptual distance, where that has a weight.
@@ -106,7 +114,9 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path, perceptual: Pat
         distance = load_perceptual(perceptual, *wanted[1:]).to(device)
     if training.adversarial:
         adversary = Adversary(training.adversarial, *wanted[1:], steps=training.steps, device=device)
-    used = torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device)
+    codebook = nn.Module()
+    codebook.register_buffer("used", torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device))
+    used = codebook.used
 
     def augmented(batch: np.ndarray) -> Tensor:
         return to_tensor(augment(data.train_images[batch], settings.augmentation, rng)).to(device)
@@ -141,13 +151,15 @@ def run(settings: TokenizerSettings, *, images: Path, out: Path, perceptual: Pat
 
     optimise(
         tokenizer,
-        shuffled_batches(len(data.train_images), training.batch_size, training.steps, rng),
+        Batches(len(data.train_images), training.batch_size, rng),
         loss_of,
         training.optimisation,
         steps=training.steps,
         what="tokenizer",
         log=out.with_suffix(".log.csv"),
         after_step=after_step,
+        progress=progress,
+        further={"codebook": codebook, **({"adversary": adversary} if adversary else {})},
     )
     tokenizer.eval()
     measured = quality(tokenizer, data.train_images, data.heldout_images)

@@ -1,7 +1,7 @@
 """The optimisation loop that every trained part shares: optimiser, schedule, log, checks."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cca.errors import CCAError
 from cca.files import CsvLog
+from cca.progress import Progress, Stateful, TorchRandom, random_state, set_random_state
 from cca.settings import Settings
 
 
@@ -54,16 +55,35 @@ def check_finite(loss: float, step: int, what: str) -> None:
         )
 
 
-def shuffled_batches(
-    items: int, batch_size: int, steps: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """``steps`` arrays of ``batch_size`` indices below ``items``, every item once an epoch."""
-    pool = np.empty(0, dtype=np.int64)
-    for _ in range(steps):
-        while len(pool) < batch_size:
-            pool = np.concatenate([pool, rng.permutation(items)])
-        batch, pool = pool[:batch_size], pool[batch_size:]
-        yield batch
+class Batches:
+    """Arrays of ``batch_size`` indices below ``items`` without end, every item once an epoch.
+
+    Epochs are shuffled, or without ``rng`` all in order. Whoever else draws from ``rng`` is kept with them.
+    """
+
+    def __init__(self, items: int, batch_size: int, rng: np.random.Generator | None = None):
+        self.items, self.batch_size, self.rng = items, batch_size, rng
+        self._pool = np.empty(0, dtype=np.int64)
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> np.ndarray:
+        while len(self._pool) < self.batch_size:
+            epoch = self.rng.permutation(self.items) if self.rng else np.arange(self.items)
+            self._pool = np.concatenate([self._pool, epoch])
+        batch, self._pool = self._pool[: self.batch_size], self._pool[self.batch_size :]
+        return batch
+
+    def state_dict(self) -> dict:
+        """What is left of the epoch, and the generator."""
+        return {"pool": torch.from_numpy(self._pool), "rng": self.rng and random_state(self.rng)}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from there."""
+        self._pool = state["pool"].numpy()
+        if self.rng:
+            set_random_state(self.rng, state["rng"])
 
 
 def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()) -> torch.optim.AdamW:
@@ -109,12 +129,14 @@ def optimise(
     micro_batch: int | None = None,
     undecayed: Collection[str] = (),
     after_step: Callable[[int], None] = lambda step: None,
+    progress: Progress | None = None,
+    further: Mapping[str, Stateful] | None = None,
 ) -> None:
     """Minimise a loss over batches of indices, one optimiser step a batch.
 
     Args:
         module: its parameters are trained in place; its train/eval mode is left alone.
-        batches: ``steps`` arrays of item indices.
+        batches: arrays of item indices; ``steps`` are taken.
         loss_of: maps a batch (or a piece of one) to its loss and to further values to log, each a
             scalar or one number an item, NaN where an item has none; their means are taken.
         what: names the stage on the progress bar and in messages.
@@ -122,24 +144,34 @@ def optimise(
         micro_batch: items whose gradients are computed at a time, where a batch needs too much memory.
         undecayed: names of parameters that weight decay leaves alone, whatever their dimensions.
         after_step: called with the step's number after each update.
+        progress: where the state is kept, and read from if a killed run left it there; the end does not
+            remove it.
+        further: what belongs to the state beside the module, its optimiser, the `Batches` and torch's
+            generators.
 
     Raises:
         CCAError: the loss or the gradient became NaN or infinite.
     """
     optimizer = adamw(module, settings, undecayed)
     with CsvLog(log) as rows:
-        for step, batch in enumerate(tqdm(batches, desc=what, total=steps)):
+        parts = {"module": module, "optimizer": optimizer, "batches": batches, "log": rows}
+        parts |= {"torch": TorchRandom(), **(further or {})}
+        done = progress.restore(parts) if progress else 0
+        remaining = tqdm(range(done, steps), desc=what, initial=done, total=steps)
+        for step, batch in zip(remaining, batches, strict=False):
             rate = settings.rate(step, steps)
             optimizer.zero_grad(set_to_none=True)
             size = micro_batch or len(batch)
             values: dict[str, list[Tensor]] = {}
             for piece in (batch[start : start + size] for start in range(0, len(batch), size)):
-                loss, further = loss_of(piece)
+                loss, more = loss_of(piece)
                 (loss.mean() * (len(piece) / len(batch))).backward()
-                for name, value in {"loss": loss, **further}.items():
+                for name, value in {"loss": loss, **more}.items():
                     values.setdefault(name, []).append(value.detach().reshape(-1))
             means = {name: torch.cat(pieces).nanmean().item() for name, pieces in values.items()}
             check_finite(sum(piece.sum().item() for piece in values["loss"]), step, what)
             norm = update(module, optimizer, rate, settings.clip, step=step, what=what)
             after_step(step)
             rows.write(step=step, learning_rate=rate, gradient_norm=norm, **means)
+            if progress:
+                progress.keep(parts, step + 1)

@@ -1,6 +1,7 @@
 """The optimisation loop: schedule, log, weight decay, and what stops it."""
 
 import csv
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from cca.errors import CCAError
 from cca.rng import generator
-from cca.training import Optimisation, optimise, shuffled_batches
+from cca.training import Batches, Optimisation, optimise
 
 
 def test_rates() -> None:
@@ -29,7 +30,7 @@ def test_linear_rates_are_vars() -> None:
 
 
 def test_shuffled_batches_visit_every_item_once_an_epoch() -> None:
-    batches = list(shuffled_batches(10, 4, 5, generator(0)))
+    batches = list(islice(Batches(10, 4, generator(0)), 5))
     assert [len(batch) for batch in batches] == [4] * 5
     flat = np.concatenate(batches)
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))

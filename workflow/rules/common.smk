@@ -21,8 +21,12 @@ try:
 except CCAError as error:
     sys.exit(f"error: {error}")
 
-# `cca` of this very environment, also where it is not activated; progress bars write to logs here.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10; ")
+# `cca` of this very environment, also where it is not activated; progress bars write to logs here. No
+# result depends on these, so that they are no parameters of rules.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10"
+    f" CCA_KEEP_EVERY={tier.keep_every}; "
+)
 
 
 # The extractor's weights: the tier's classifier, the file it names, or none where an extractor finds its own.
