@@ -113,6 +113,21 @@ def tokenizer(
 
 
 @app.command()
+def quality(
+    settings: Given,
+    images: Images,
+    tokenizer: Tokenizer,
+    reference: Annotated[Path, typer.Option(help="Reference batch, made by 'reference'.")],
+    out: Out,
+    weights: Weights = None,
+) -> None:
+    """Measure how well a tokenizer reconstructs: PSNR, rFID, use of its codes."""
+    inputs = {"images": images, "tokenizer": tokenizer, "reference": reference, "weights": weights}
+    module, schema = "cca.tokenizer_quality", "EvaluationSettings"
+    perform("quality", module, schema, settings, out=out, inputs=inputs)
+
+
+@app.command()
 def codes(settings: Given, images: Images, tokenizer: Tokenizer, out: Out) -> None:
     """Encode augmented copies of the training images."""
     inputs = {"images": images, "tokenizer": tokenizer}

@@ -310,6 +310,7 @@ class Tier(Settings):
             "content": artefact.model_dump(mode="json"),
             "benchmark": self.benchmark,
             "titles": {e.model: self.models[e.model].title for e in shown},
+            "tokenizers": {e.model: self.models[e.model].tokenizer for e in shown},
             "objectives": {
                 e.finetune: self.finetunes[e.finetune].objective for e in shown if e.finetune != BASE
             },

@@ -41,3 +41,8 @@ def cost(model: str) -> Path:
 def external(name: str) -> Path:
     """The metrics of another system's samples."""
     return Path("external", name, "metrics.json")
+
+
+def quality(tokenizer: str) -> Path:
+    """How good a tokenizer is."""
+    return Path("tokenizers", tokenizer, "quality.json")

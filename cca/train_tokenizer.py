@@ -1,7 +1,5 @@
-"""Training of an image tokenizer of any kind: losses, codebook revival, and the quality reached."""
+"""Training of an image tokenizer of any kind: its losses, and codebook revival."""
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +18,7 @@ from cca.perceptual import load as load_perceptual
 from cca.progress import Progress
 from cca.rng import generator, seed_torch
 from cca.settings import Settings, as_value_error
-from cca.tokenizers import Tokenizer
 from cca.training import Batches, Optimisation, optimise
-
-EVALUATION_BATCH = 250
 
 
 class TokenizerTraining(Settings):
@@ -91,7 +86,7 @@ def run(
     ``perceptual`` is the classifier of the perceptual distance, where that has a weight.
 
     Returns:
-        The `quality` reached and the number of parameters.
+        The number of parameters.
 
     Raises:
         CCAError: bad images, images of another size than the architecture's, a perceptual distance
@@ -161,44 +156,5 @@ def run(
         progress=progress,
         further={"codebook": codebook, **({"adversary": adversary} if adversary else {})},
     )
-    tokenizer.eval()
-    measured = quality(tokenizer, data.train_images, data.heldout_images)
     tokenizers.save(out, tokenizer, settings.kind, settings.architecture)
-    return {**measured, "parameters": sum(p.numel() for p in tokenizer.parameters())}
-
-
-@torch.inference_mode()
-def quality(tokenizer: Tokenizer, train_images: np.ndarray, heldout_images: np.ndarray) -> dict:
-    """How well a tokenizer in eval mode reconstructs and how evenly it uses its codes.
-
-    Args:
-        train_images: (N, H, W, C) uint8; codes are counted on them.
-        heldout_images: (M, H, W, C) uint8; errors are measured on them.
-
-    Returns:
-        ``psnr`` in dB, 10 log10(2² / mean squared error of all held-out pixels), and ``l1``, their mean
-        absolute error: pixels in [-1, 1], reconstructions clamped to it. ``codebook_use``, the share of codes
-        that occur, and ``perplexity``, the exponential of the entropy of their frequencies.
-    """
-    device = next(tokenizer.parameters()).device
-    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-    for images in _batches(train_images, device):
-        counts += np.bincount(tokenizer.encode(images).flatten().cpu().numpy(), minlength=len(counts))
-    absolute = squared = 0.0
-    for images in _batches(heldout_images, device):
-        errors = tokenizer.decode(tokenizer.encode(images)).clamp(-1, 1).double() - images
-        absolute += errors.abs().sum().item()
-        squared += errors.square().sum().item()
-    mean_squared = max(squared / heldout_images.size, 1e-10)  # 106 dB at most: infinity is no JSON
-    frequencies = counts[counts > 0] / counts.sum()
-    return {
-        "psnr": 10 * math.log10(4 / mean_squared),
-        "l1": absolute / heldout_images.size,
-        "codebook_use": float((counts > 0).mean()),
-        "perplexity": float(np.exp(-(frequencies * np.log(frequencies)).sum())),
-    }
-
-
-def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    for start in range(0, len(images), EVALUATION_BATCH):
-        yield to_tensor(images[start : start + EVALUATION_BATCH]).to(device)
+    return {"parameters": sum(p.numel() for p in tokenizer.parameters())}

@@ -78,7 +78,7 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ),
         ({"finetunes": {"base": {"objective": {"name": "dpo"}}}}, "finetunes: the name 'base' is taken"),
         ({"finetunes": {"dpo": {"objective": {"lam": 1}}}}, "unknown key 'lam'; allowed keys: beta"),
-        ({"tables": {"table9": {}}}, "'table9' is not one of the tables: table2, table3"),
+        ({"tables": {"table9": {}}}, "'table9' is not one of the tables: table2, table3, tokenizers"),
         ({"tables": {"table3": {"seeds": []}}}, "key 'seeds': List should have at least 1 item"),
         (
             {"tables": {"table2": {"measured": [{"model": "gpt"}]}}},

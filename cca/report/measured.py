@@ -23,6 +23,11 @@ class Context(Settings):
     titles: dict[str, str] = Field(description="the name of each model as it is printed")
     objectives: dict[str, dict] = Field(default={}, description="the objective of each finetune")
     external: dict[str, External] = Field(default={}, description="other systems, where they have rows")
+    tokenizers: dict[str, str] = Field(default={}, description="the tokenizer of each model")
+
+    def qualities(self, models: list[str]) -> list[Path]:
+        """The measurements of these models' tokenizers, below the tier's results."""
+        return [experiments.quality(name) for name in dict.fromkeys(self.tokenizers[m] for m in models)]
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,22 @@ class Measured:
             if len(values) > 1:
                 summary[f"{name}_std"] = float(np.std(values, ddof=1))
         return summary | {"num_samples": runs[0]["num_samples"]}
+
+    def quality(self, tokenizer: str) -> dict[str, float]:
+        """The content of a tokenizer's ``quality.json``.
+
+        Raises:
+            CCAError: missing or damaged file, or one that lacks its rFID.
+        """
+        path = self.folder / experiments.quality(tokenizer)
+        values = read_json(path)
+        if "rfid" not in values:
+            raise CCAError(f"{path}: 'rfid' is missing; delete it and measure again")
+        return values
+
+    def rfid(self, model: str) -> float:
+        """FID of the reconstructions of a model's tokenizer, below which its samples are not expected."""
+        return self.quality(self.context.tokenizers[model])["rfid"]
 
     def parameters(self, model: str) -> int:
         """Number of parameters of a model."""

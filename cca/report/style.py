@@ -82,6 +82,12 @@ def curve(axis: Axes, points: pd.DataFrame, x: str, y: str, **look: object) -> N
         )
 
 
+def floor(axis: Axes, rfids: pd.Series) -> None:
+    """A thin line at the FID of each tokenizer's reconstructions: samples of its codes stay above it."""
+    for rfid in rfids.unique():
+        axis.axhline(rfid, color="#8C8C8C", lw=0.8, ls=(0, (6, 3)), zorder=1, label="tokenizer (rFID)")
+
+
 def annotate(axis: Axes, values: pd.Series, xs: pd.Series, ys: pd.Series, color: str, below: bool) -> None:
     """Small numbers beside the points: to the right and above, or to the left and below."""
     place = {"xytext": (-4, -4), "ha": "right", "va": "top"} if below else {"xytext": (4, 4)}

@@ -71,6 +71,8 @@ CONTENT = {
     "fig_cost": {"models": list(MODELS)},
     "fig_pitfalls": {},
 }
+TOKENIZERS = {"a": "vq", "b": "multiscale"}
+RFIDS = {"a": 0.25, "b": 0.75}
 METRIC_FIGURES = ["fig1_scaling", "fig4_lambda_sweep", "fig5_lambda_cfg", "fig6_cca_cfg", "fig_beta"]
 
 
@@ -83,6 +85,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of results in which no two numbers are the same."""
     folder = tmp_path_factory.mktemp("results")
     rng = np.random.default_rng(0)
+    for model, tokenizer in TOKENIZERS.items():
+        write_json(folder / experiments.quality(tokenizer), {"rfid": RFIDS[model]})
     for number, model in enumerate(MODELS):
         labels = rng.integers(10, size=20)
         for finetune in ["base", *OBJECTIVES]:
@@ -119,7 +123,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(name: str, **changes: object) -> figures.FigureSettings:
     content = CONTENT[name] | changes
     return figures.FigureSettings(
-        name=name, content=content, benchmark="made-up", titles=MODELS, objectives=OBJECTIVES
+        name=name,
+        content=content,
+        benchmark="made-up",
+        titles=MODELS,
+        objectives=OBJECTIVES,
+        tokenizers=TOKENIZERS,
     )
 
 
@@ -183,6 +192,21 @@ def test_deviations_are_drawn_where_there_are_several_seeds(made: Path, name: st
     for seeds, drawn in ((SEEDS, True), ([0], False)):
         points = points_of(made, name, seeds=seeds)
         assert all((bars(axis) > 0) == drawn for axis in axes_of(name, points))
+
+
+def floors(axis: Axes) -> list[float]:
+    return [line.get_ydata()[0] for line in axis.get_lines() if line.get_label() == "tokenizer (rFID)"]
+
+
+@pytest.mark.parametrize("name", METRIC_FIGURES)
+def test_the_floor_of_every_fid_panel_is_the_rfid_of_its_models_tokenizers(made: Path, name: str) -> None:
+    axes = axes_of(name, points_of(made, name))
+    fid_panels = [axis for axis in axes if axis.get_ylabel() == style.NAMES["fid"]]
+    expected = [list(RFIDS.values())] if name == "fig1_scaling" else [[rfid] for rfid in RFIDS.values()]
+    assert [floors(axis) for axis in fid_panels] == expected
+    assert not any(floors(axis) for axis in axes if axis not in fid_panels)
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()].count("tokenizer (rFID)") == 1
 
 
 def test_fig1_curves_over_sizes(made: Path) -> None:
@@ -276,7 +300,7 @@ def test_fig5_has_a_curve_for_every_lambda(made: Path) -> None:
     places = [(title, metric) for title in MODELS.values() for metric in ("fid", "inception_score")]
     for axis, (title, metric) in zip(axes, places, strict=True):
         drawn = lines(axis)
-        assert set(drawn) == {"CFG", "CCA + CFG, λ = 1", "CCA + CFG, λ = 3"}
+        assert set(drawn) - {"tokenizer (rFID)"} == {"CFG", "CCA + CFG, λ = 1", "CCA + CFG, λ = 3"}
         for label, lam in (("CCA + CFG, λ = 1", 1), ("CCA + CFG, λ = 3", 3)):
             rows = points[(points["panel"] == title) & (points["lam"] == lam)]
             assert drawn[label] == pytest.approx(rows[["s", metric]].to_numpy())

@@ -20,7 +20,9 @@ CONTEXT = {
     "benchmark": "made-up",
     "titles": {"m": "Model-M"},
     "objectives": {f"cca_lambda={lam}": {"name": "cca", "lam": lam} for lam in (1, 3)},
+    "tokenizers": {"m": "vq"},
 }
+QUALITY = {"psnr": 21.5, "rfid": 0.5, "codebook_use": 0.875, "perplexity": 99.5, "l1": 0.1}
 
 
 @pytest.fixture
@@ -35,6 +37,7 @@ def results(tmp_path: Path) -> Path:
             )
             path = tmp_path / Experiment("m", finetune, seed, scale).metrics
             write_json(path, values | {"num_samples": 123})
+    write_json(tmp_path / "tokenizers/vq/quality.json", QUALITY)
     checkpoints.save(tmp_path / "m/base/model.safetensors", nn.Linear(1, 1), {"parameters": 77})
     return tmp_path
 
@@ -184,6 +187,20 @@ def test_a_readable_table_has_means_with_deviations_and_no_empty_columns() -> No
     }
     text = latex(shown)
     assert text.isascii() and r"B\_1" in text and r"A $\lambda$" in text and r"3.442 $\pm$ 0.081" in text
+
+
+def test_the_table_of_tokenizers_has_a_row_each(results: Path) -> None:
+    rows = table(results, "tokenizers", {"models": ["m", "m"]})
+    (row,) = rows.to_dict("records")
+    assert {key: row[key] for key in ("tokenizer", "psnr", "rfid", "codebook_use", "perplexity")} == {
+        "tokenizer": "vq",
+        **{key: value for key, value in QUALITY.items() if key != "l1"},
+    }
+    markdown = (results / "tokenizers.md").read_text().splitlines()
+    assert len(markdown) == 3 and "rFID ↓" in markdown[0]
+    (results / "tokenizers/vq/quality.json").write_text("{}")
+    with pytest.raises(CCAError, match=r"quality.json: 'rfid' is missing; delete it and measure again"):
+        table(results, "tokenizers", {"models": ["m"]})
 
 
 @pytest.mark.parametrize("name", ["table2", "table3"])

@@ -29,7 +29,7 @@ rule table:
 
 rule figure:
     input:
-        files=lambda w: [f"{RESULTS}/{path}" for path in tier.figures[w.figure].files()],
+        files=lambda w: [f"{RESULTS}/{path}" for path in tier.figure(w.figure).needs()],
     output:
         pdf="results/{tier}/figures/{figure}.pdf",
         png=report(

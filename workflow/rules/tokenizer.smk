@@ -1,4 +1,4 @@
-# Tokenizers, and the training images as their codes.
+# Tokenizers, the training images as their codes, and how good they are.
 
 
 rule tokenizer:
@@ -34,3 +34,24 @@ rule codes:
     shell:
         "cca --threads {threads} codes --settings {params.settings:q} --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule quality:
+    input:
+        images=rules.data.output,
+        tokenizer=rules.tokenizer.output,
+        reference=rules.reference.output,
+        weights=WEIGHTS,
+    output:
+        "results/{tier}/tokenizers/{tokenizer}/quality.json",
+    params:
+        settings=settings(tier.evaluation),
+        code=lambda w: digest("cca.tokenizer_quality", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+        weights=weights_option,
+    log:
+        "results/{tier}/logs/quality/{tokenizer}.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} quality --settings {params.settings:q} --images {input.images:q}"
+        " --tokenizer {input.tokenizer:q} --reference {input.reference:q} {params.weights:q}"
+        " --out {output:q} > {log:q} 2>&1"

@@ -30,6 +30,10 @@ class Figure(Settings, ABC):
         """What is read, once that is made; by default the same."""
         return [results / path for path in self.files()]
 
+    def quality_of(self) -> list[str]:
+        """Models whose tokenizers' rFID is drawn; by default none."""
+        return []
+
     @abstractmethod
     def points(self, measured: Measured) -> pd.DataFrame:
         """The points drawn, a row each; this is the figure's ``.csv``."""
@@ -50,9 +54,14 @@ class FigureSettings(Context):
         """The content, checked by its plug-in."""
         return plugins.configure(__name__, self.name, "Figure", self.content)
 
+    def needs(self) -> list[Path]:
+        """What must be made before, below the tier's results."""
+        return [*self.figure.files(), *self.qualities(self.figure.quality_of())]
+
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        return self.figure.inputs(results)
+        floors = self.qualities(self.figure.quality_of())
+        return [*self.figure.inputs(results), *(results / path for path in floors)]
 
 
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:

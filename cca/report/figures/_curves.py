@@ -53,8 +53,12 @@ class CurveFigure(figures.Figure):
             for seed in self.seeds
         ]
 
+    def quality_of(self) -> list[str]:
+        """The models of the panels."""
+        return [panel.model for panel in self.panels]
+
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, model, finetune, lam, beta, s, each metric and its deviation over seeds."""
+        """Columns panel, method, model, finetune, lam, beta, s, rfid, each metric, its deviation."""
         rows = []
         for panel in self.panels:
             for point in panel.measurements():
@@ -68,6 +72,7 @@ class CurveFigure(figures.Figure):
                         "lam": objective.get("lam", float("nan")),
                         "beta": objective.get("beta", float("nan")),
                         "s": point.scale,
+                        "rfid": measured.rfid(point.model),
                         **measured.summary(point.model, point.finetune, self.seeds, point.scale),
                     }
                 )
@@ -101,6 +106,7 @@ def draw_trade_off(
         for method, other in starts.items():
             start = panel[(panel["method"] == method) & (panel["s"] == 0)]
             axis.plot(start["inception_score"], start["fid"], ls="none", zorder=3, **style.look(other))
+        style.floor(axis, panel["rfid"])
         axis.set(title=title, xlabel=style.NAMES["inception_score"], ylabel=style.NAMES["fid"])
         style.log_y(axis)
     style.legend(figure, title=note, title_fontsize=8)
@@ -116,6 +122,8 @@ def draw_metrics(
     for row, (title, panel) in zip(axes, panels, strict=True):
         for axis, metric in zip(row, ("fid", "inception_score"), strict=True):
             draw_panel(axis, panel, metric)
+            if metric == "fid":
+                style.floor(axis, panel["rfid"])
             axis.set(title=title, xlabel=style.NAMES[x], ylabel=style.NAMES[metric])
     style.legend(figure)
     return figure

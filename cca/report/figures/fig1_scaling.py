@@ -53,8 +53,12 @@ class Figure(figures.Figure):
         models = dict.fromkeys(size.model for panel in self.panels for size in panel.sizes)
         return [*super().files(), *(Experiment(model, BASE, 0, 0).checkpoint for model in models)]
 
+    def quality_of(self) -> list[str]:
+        """All models."""
+        return [size.model for panel in self.panels for size in panel.sizes]
+
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, model, parameters, finetune, s, each metric and its deviation over seeds."""
+        """Columns panel, method, model, parameters, finetune, s, rfid, each metric, its deviation."""
         return pd.DataFrame(
             {
                 "panel": panel.title,
@@ -63,6 +67,7 @@ class Figure(figures.Figure):
                 "parameters": measured.parameters(size.model),
                 "finetune": finetune,
                 "s": scale,
+                "rfid": measured.rfid(size.model),
                 **measured.summary(size.model, finetune, self.seeds, scale),
             }
             for panel in self.panels
@@ -77,6 +82,7 @@ class Figure(figures.Figure):
         for axis, (title, panel) in zip(axes[0], panels, strict=True):
             for method, curve in panel.groupby("method", sort=False):
                 style.curve(axis, curve, "parameters", "fid", **style.look(method))
+            style.floor(axis, panel["rfid"])
             axis.set(title=title, xlabel=style.NAMES["parameters"], ylabel=style.NAMES["fid"], xscale="log")
             axis.set_xticks(sorted(panel["parameters"].unique()))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -31,6 +31,10 @@ class Table(Settings, ABC):
         """What it is made of, below the tier's results; by default the experiments' metrics."""
         return [experiment.metrics for experiment in self.experiments()]
 
+    def quality_of(self) -> list[str]:
+        """Models whose tokenizers' quality is shown; by default none."""
+        return []
+
     @abstractmethod
     def rows(self, measured: Measured) -> list[dict]:
         """The measured rows, each a value by column.
@@ -53,7 +57,8 @@ class TableSettings(Context):
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
         others = [experiments.external(name) for name in self.external]
-        return [results / path for path in [*self.table.files(), *others]]
+        qualities = self.qualities(self.table.quality_of())
+        return [results / path for path in [*self.table.files(), *others, *qualities]]
 
 
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:

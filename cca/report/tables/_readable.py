@@ -12,6 +12,10 @@ NAMES = {
     "cfg_fid": "FID with CFG ↓",
     "cfg_inception_score": "IS with CFG ↑",
     "num_samples": "samples",
+    "psnr": "PSNR ↑",
+    "rfid": "rFID ↓",
+    "codebook_use": "codes used ↑",
+    "perplexity": "perplexity ↑",
 }
 
 LATEX = {

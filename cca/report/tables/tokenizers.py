@@ -1,0 +1,41 @@
+"""The tokenizers: how well they reconstruct, how evenly they use their codes, and their rFID."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from cca.experiments import BASE, Experiment
+from cca.report import tables
+from cca.report.measured import Measured
+
+
+class Table(tables.Table):
+    """The tokenizers of these models, a row each."""
+
+    models: list[str] = Field(min_length=1)
+
+    def experiments(self) -> list[Experiment]:
+        """The base models; their samples are not needed."""
+        return [Experiment(model, BASE, 0, 0) for model in self.models]
+
+    def files(self) -> list[Path]:
+        """Nothing of the models."""
+        return []
+
+    def quality_of(self) -> list[str]:
+        """All of them."""
+        return self.models
+
+    def rows(self, measured: Measured) -> list[dict]:
+        """One row a tokenizer, named as in the tier file."""
+        names = dict.fromkeys(measured.context.tokenizers[model] for model in self.models)
+        return [
+            {
+                "tokenizer": name,
+                **{
+                    key: measured.quality(name)[key] for key in ("psnr", "rfid", "codebook_use", "perplexity")
+                },
+                "origin": f"{measured.folder}/tokenizers/{name}",
+            }
+            for name in names
+        ]
