@@ -31,64 +31,62 @@ def run(
     weights: Path | None = None,
     out: Path,
 ) -> dict:
-    """Stage ``quality``: write `measure`, ``rfid`` and the whole ``evaluation`` that it is from as JSON.
+    """Stage ``quality``: write `errors` of the held-out images, `use` of the codes, and ``rfid`` as JSON.
 
-    Evaluated are reconstructions of ``settings.reference_images`` training images, by the tier's
-    evaluator against the reference batch: no model of these codes is expected to reach a lower FID.
+    The codes are those of ``settings.reference_images`` training images. ``rfid`` is the FID of these
+    images' reconstructions against the reference batch, by the tier's evaluator, whose whole result is kept
+    as ``evaluation``: no model of these codes is expected to reach a lower one.
 
     Raises:
         CCAError: files that are damaged or do not belong together.
     """
     data, device = image_data.load(images), pick()
     coder = tokenizers.load(tokenizer).to(device)
-    measured = measure(coder, data.train_images, data.heldout_images)
     order = generator("reconstructions", settings.reference_seed).permutation(len(data.train_images))
     chosen = data.train_images[np.sort(order[: settings.reference_images])]
+    codes, pictures = [], []
     with torch.inference_mode():
-        parts = [to_uint8(_reconstruct(coder, batch), PostProcessing()) for batch in _batches(chosen, device)]
+        for batch in _batches(chosen, device):
+            codes.append(coder.encode(batch))
+            pictures.append(to_uint8(coder.decode(codes[-1]), PostProcessing()))
     with TemporaryDirectory() as folder:
         samples = Path(folder, "reconstructions.npz")
-        np.savez(samples, arr_0=np.concatenate(parts))
+        np.savez(samples, arr_0=np.concatenate(pictures))
         evaluation = evaluate(reference, samples, settings, weights=weights, cache=cache_folder("features"))
-    measured["rfid"] = evaluation["fid"]
+    measured = {
+        **errors(coder, data.heldout_images),
+        **use(torch.cat(codes).cpu().numpy(), coder.vocab_size),
+        "rfid": evaluation["fid"],
+    }
     write_json(out, measured | {"evaluation": evaluation})
     return measured
 
 
 @torch.inference_mode()
-def measure(tokenizer: Tokenizer, train_images: np.ndarray, heldout_images: np.ndarray) -> dict:
-    """How well a tokenizer in eval mode reconstructs and how evenly it uses its codes.
-
-    Args:
-        train_images: (N, H, W, C) uint8; codes are counted on them.
-        heldout_images: (M, H, W, C) uint8; errors are measured on them.
+def errors(tokenizer: Tokenizer, images: np.ndarray) -> dict[str, float]:
+    """How far reconstructions are from images (N, H, W, C) uint8, in eval mode.
 
     Returns:
-        ``psnr`` in dB, 10 log10(2² / mean squared error of all held-out pixels), and ``l1``, their mean
-        absolute error: pixels in [-1, 1], reconstructions clamped to it. ``codebook_use``, the share of codes
-        that occur, and ``perplexity``, the exponential of the entropy of their frequencies.
+        ``psnr`` in dB, 10 log10(2² / mean squared error of all pixels), and ``l1``, their mean absolute
+        error: pixels in [-1, 1], reconstructions clamped to it.
     """
-    device = next(tokenizer.parameters()).device
-    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-    for images in _batches(train_images, device):
-        counts += np.bincount(tokenizer.encode(images).flatten().cpu().numpy(), minlength=len(counts))
     absolute = squared = 0.0
-    for images in _batches(heldout_images, device):
-        errors = _reconstruct(tokenizer, images).clamp(-1, 1).double() - images
-        absolute += errors.abs().sum().item()
-        squared += errors.square().sum().item()
-    mean_squared = max(squared / heldout_images.size, 1e-10)  # 106 dB at most: infinity is no JSON
+    for batch in _batches(images, next(tokenizer.parameters()).device):
+        difference = tokenizer.decode(tokenizer.encode(batch)).clamp(-1, 1).double() - batch
+        absolute += difference.abs().sum().item()
+        squared += difference.square().sum().item()
+    mean_squared = max(squared / images.size, 1e-10)  # 106 dB at most: infinity is no JSON
+    return {"psnr": 10 * math.log10(4 / mean_squared), "l1": absolute / images.size}
+
+
+def use(codes: np.ndarray, vocab_size: int) -> dict[str, float]:
+    """``codebook_use``, the share of codes that occur, and ``perplexity``, exp of their entropy in nats."""
+    counts = np.bincount(codes.flatten(), minlength=vocab_size)
     frequencies = counts[counts > 0] / counts.sum()
     return {
-        "psnr": 10 * math.log10(4 / mean_squared),
-        "l1": absolute / heldout_images.size,
         "codebook_use": float((counts > 0).mean()),
         "perplexity": float(np.exp(-(frequencies * np.log(frequencies)).sum())),
     }
-
-
-def _reconstruct(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    return tokenizer.decode(tokenizer.encode(images))
 
 
 def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:

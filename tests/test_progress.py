@@ -1,5 +1,7 @@
 """Killed training goes on to the same bits; what is of another run is not gone on from."""
 
+import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,12 +12,13 @@ import torch
 from torch import nn
 
 from cca import finetune, pairs, pretrain, progress, score, train_classifier, train_tokenizer, training
-from cca.files import CsvLog
+from cca.files import CsvLog, read_npz, write_npz
 from cca.pairs import PairsSettings
 from cca.progress import Progress
 from cca.rng import generator
 from cca.score import ScoreSettings
 from cca.settings import validate
+from cca.stages import perform
 from cca.training import Batches, Optimisation, optimise
 
 from .conftest import MODEL, TOKENIZER, World
@@ -169,6 +172,46 @@ def test_a_state_of_another_run_or_a_damaged_one_is_discarded(kill_at: Callable,
     assert resumed_from(tmp_path, kill_at, kept(tmp_path, every=1e9)) == 0
     killed()
     assert resumed_from(tmp_path, kill_at, kept(tmp_path)) == 3
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
+    world: World, kill_at: Callable, tmp_path: Path
+) -> None:
+    images, out = tmp_path / "images.npz", tmp_path / "made" / "c.safetensors"
+    shutil.copy(world.images, images)
+    state = out.with_suffix(".progress.pt")
+
+    def command(seed: int = 0) -> None:
+        training = {"steps": 6, "batch_size": 7, "optimisation": OPTIMISATION}
+        architecture = {"widths": [4], "pool_size": 2, "spatial_stage": 0}
+        given = json.dumps({"architecture": architecture, "training": training, "seed": seed})
+        module, schema = "cca.train_classifier", "ClassifierSettings"
+        perform("features", module, schema, given, out=out, inputs={"images": images}, keep_every=1)
+
+    def killed_at_3() -> None:
+        kill_at(3)
+        with pytest.raises(Killed):
+            command()
+        assert [path.name for path in out.parent.iterdir()] == [state.name]
+
+    def first_step(**changes: int) -> int:
+        written = kill_at(None)
+        command(**changes)
+        assert out.is_file() and not state.exists()
+        for path in out.parent.iterdir():
+            path.unlink()
+        return written[0]
+
+    killed_at_3()
+    assert first_step() == 3
+    killed_at_3()
+    assert first_step(seed=1) == 0
+    killed_at_3()
+    arrays = read_npz(images)
+    arrays["train_images"][0] = 0
+    write_npz(images, **arrays)
+    assert first_step() == 0
 
 
 @pytest.mark.usefixtures("clock")

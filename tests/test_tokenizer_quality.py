@@ -13,32 +13,34 @@ from cca.evaluate.protocol import EvaluationSettings
 from cca.evaluate.reference import run as make_reference
 from cca.files import read_json
 from cca.sampling import PostProcessing, to_uint8
-from cca.tokenizer_quality import measure, run
+from cca.tokenizer_quality import errors, run, use
 
 from .test_train_tokenizer import Fake
 
 SETTINGS = EvaluationSettings(extractor="cca-classifier", reference_images=30)
 
 
-def test_measures_by_hand():
-    train = np.zeros((8, 8, 8, 1), np.uint8)
-    train[6:] = 255  # codes 0 (six times) and 3 (twice)
-    heldout = np.zeros((2, 8, 8, 1), np.uint8)  # -1 everywhere, decoded as -0.75
-    measured = measure(Fake().eval(), train, heldout)
+def test_errors_by_hand():
+    black = np.zeros((2, 8, 8, 1), np.uint8)  # -1 everywhere, decoded as -0.75
+    measured = errors(Fake().eval(), black)
     assert measured["l1"] == pytest.approx(0.25)
     assert measured["psnr"] == pytest.approx(10 * np.log10(4 / 0.25**2))
-    assert measured["codebook_use"] == 0.5
-    assert measured["perplexity"] == pytest.approx(0.75**-0.75 * 0.25**-0.25)
 
 
-def test_measures_clamp_and_stay_finite():
+def test_errors_clamp_and_stay_finite():
     tokenizer = Fake().eval()
     with torch.no_grad():
         tokenizer.bias.fill_(-1.0)  # decoded as -1.75
-    black = np.zeros((2, 8, 8, 1), np.uint8)
-    measured = measure(tokenizer, black, black)
+    measured = errors(tokenizer, np.zeros((2, 8, 8, 1), np.uint8))
     assert measured["l1"] == 0
     assert measured["psnr"] == pytest.approx(106.0, abs=0.1)
+
+
+def test_use_by_hand():
+    measured = use(np.array([[0, 0, 3, 0], [0, 3, 0, 0]]), vocab_size=4)
+    assert measured["codebook_use"] == 0.5
+    assert measured["perplexity"] == pytest.approx(0.75**-0.75 * 0.25**-0.25)
+    assert use(np.arange(7), vocab_size=7)["perplexity"] == pytest.approx(7)
 
 
 @pytest.fixture
