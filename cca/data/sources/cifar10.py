@@ -12,12 +12,13 @@ import numpy as np
 
 from cca.data.images import DataSettings
 from cca.data.sources import RawImages
-from cca.download import checksum, download
 from cca.errors import CCAError
-from cca.files import cache_folder
+from cca.fetch import download
+from cca.files import cache_folder, sha256
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # published on https://www.cs.toronto.edu/~kriz/cifar.html
+# Of the archive whose MD5 is the published c32a1d4ab5d03f1284b67883e8d87530 (the data set's page).
+SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 FOLDER = "cifar-10-batches-bin"
 TRAINING = [f"data_batch_{number}.bin" for number in range(1, 6)]
 TEST = "test_batch.bin"
@@ -37,7 +38,7 @@ def fingerprint(settings: DataSettings) -> str:
         CCAError: nothing of the kind at ``data.root``.
     """
     if settings.root is None:
-        return f"md5 {MD5}"
+        return f"sha256 {SHA256}"
     states = [(path.name, path.stat()) for path in _files(settings.root)]
     return "; ".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
 
@@ -53,10 +54,11 @@ def read(settings: DataSettings) -> RawImages:
     source = settings.root
     if source is None:
         source = cache_folder("data") / URL.rpartition("/")[2]
-        try:
-            download(URL, source, MD5)
-        except CCAError as error:
-            raise CCAError(f"{error}, or {NAMED}") from None
+        if not source.is_file():
+            try:
+                download(URL, source, SHA256)
+            except CCAError as error:
+                raise CCAError(f"{error}; or {NAMED}") from None
     batches = _from_folder(_files(source)) if source.is_dir() else _from_archive(source)
     images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return RawImages(images, labels, CLASSES, heldout=np.arange(len(images)) >= BATCH * len(TRAINING))
@@ -83,10 +85,9 @@ def _from_folder(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _from_archive(archive: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """The batches of an archive whose checksum is the published one."""
-    if (found := checksum(archive)) != MD5:
+    if (found := sha256(archive)) != SHA256:
         raise CCAError(
-            f"{archive}: its MD5 is {found}, not the published {MD5}: "
-            f"half a download, or another archive; {WAYS}"
+            f"{archive}: its SHA-256 is {found}, not {SHA256}: half a download, or another archive; {WAYS}"
         )
     with tarfile.open(archive, "r:gz") as tar:
         members = {name: tar.extractfile(f"{FOLDER}/{name}").read() for name in [*TRAINING, TEST]}

@@ -100,9 +100,9 @@ def place(model: str | None, frame: pd.DataFrame, reported: Path) -> int:
     Raises:
         CCAError: no such row.
     """
-    models = frame["model"].tolist()
     if model is None:
-        return len(models)
+        return len(frame)
+    models = frame["model"].tolist()
     if model not in models:
         raise CCAError(
             f"{reported}: no row of '{model}', which a system of 'external' names as reported; "
