@@ -291,6 +291,13 @@ def verify_evaluator(
 
 
 @report.command()
+def overview(settings: Given, results: Results, out: Out) -> None:
+    """Put tables and figures that are made on one page, .html."""
+    inputs = {"results": results}
+    perform("overview", "cca.report.overview", "OverviewSettings", settings, out=out, inputs=inputs)
+
+
+@report.command()
 def table(
     settings: Given,
     results: Results,

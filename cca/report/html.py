@@ -7,15 +7,24 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
   body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1em; color: #222 }}
+  h2 {{ margin: 2em 0 .7em; font-size: 17px }}
   table {{ border-collapse: collapse }}
   th, td {{ padding: .3em .7em; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
   th {{ border-bottom: 2px solid #222; position: sticky; top: 0; background: white }}
   tr:hover td {{ background: #f4f4f4 }}
+  img {{ max-width: 100%; width: 60em }}
 </style>
-{table}
+<main>
+{content}
+</main>
 """
 
 
 def page(title: str, frame: pd.DataFrame) -> str:
     """A page with one table; text is escaped."""
-    return PAGE.format(title=title, table=frame.to_html(index=False, border=0, na_rep="-"))
+    return PAGE.format(title=title, content=frame.to_html(index=False, border=0, na_rep="-"))
+
+
+def content(page: str) -> str:
+    """What is on a page of this module's."""
+    return page.partition("<main>")[2].partition("</main>")[0]

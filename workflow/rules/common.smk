@@ -11,6 +11,7 @@ from cca.codebase import digest
 from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
+from cca.plugins import load
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -58,6 +59,11 @@ wildcard_constraints:
     variant="|".join(map(re.escape, tier.pitfalls.sampling if tier.pitfalls else [])) or "none",
     shard=r"\d+",
     shards=r"\d+",
+
+
+def title(kind, name):
+    """What a table or figure is called: the first sentence of its module."""
+    return " ".join(load(f"cca.report.{kind}", name).__doc__.split("\n\n")[0].split()).rstrip(".")
 
 
 def settings(section):

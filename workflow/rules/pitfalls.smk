@@ -32,7 +32,7 @@ if tier.pitfalls:
                 f"{RESULTS}/pitfalls/pitfalls.html",
                 caption="../resources/captions/pitfalls.rst",
                 category="Tables",
-                labels={"table": "pitfalls"},
+                labels={"table": "Why is my FID different?"},
             ),
         params:
             settings=settings(tier.measured_pitfalls()),

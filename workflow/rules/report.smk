@@ -19,6 +19,7 @@ rule table:
         settings=lambda w: settings(tier.table(w.table)),
         code=lambda w: digest("cca.report.tables", f"cca.report.tables.{w.table}"),
         results=lambda w: f"results/{w.tier}",
+        title=lambda w: title("tables", w.table),
     log:
         "results/{tier}/logs/tables/{table}.log",
     threads: 1
@@ -43,6 +44,7 @@ rule figure:
         settings=lambda w: settings(tier.figure(w.figure)),
         code=lambda w: digest("cca.report.figures", f"cca.report.figures.{w.figure}"),
         results=lambda w: f"results/{w.tier}",
+        title=lambda w: title("figures", w.figure),
     log:
         "results/{tier}/logs/figures/{figure}.log",
     threads: 1
