@@ -45,7 +45,7 @@ rule quality:
     output:
         "results/{tier}/tokenizers/{tokenizer}/quality.json",
     params:
-        settings=settings(tier.evaluation),
+        settings=settings(PROTOCOL),
         code=lambda w: digest("cca.tokenizer_quality", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
         weights=weights_option,
     log:
