@@ -90,8 +90,10 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
 
 
 def six_digits(value: object) -> object:
-    """A floating-point number as text of six significant digits; anything else as it is."""
-    return f"{value:.6g}" if isinstance(value, float) and pd.notna(value) else value
+    """A number as text, a floating-point one of six significant digits; anything else as it is."""
+    if isinstance(value, float) and pd.notna(value):
+        return f"{value:.6g}"
+    return str(value) if isinstance(value, int) else value  # or pandas makes it 1.0 in a column with gaps
 
 
 def place(model: str | None, frame: pd.DataFrame, reported: Path) -> int:

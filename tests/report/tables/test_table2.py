@@ -45,7 +45,9 @@ def settings(**changes: dict) -> tables.TableSettings:
 
 def table(results: Path, **changes: dict) -> pd.DataFrame:
     tables.run(settings(**changes), results=results, reported=REPORTED, out=results / "table2.csv")
-    return pd.read_csv(results / "table2.csv", dtype={"parameters": str, "num_samples": str})
+    return pd.read_csv(
+        results / "table2.csv", dtype=dict.fromkeys(["parameters", "num_samples", "seeds"], str)
+    )
 
 
 def test_rows_stand_directly_after_the_reported_one_or_with_the_measured_ones(results: Path) -> None:
@@ -70,6 +72,7 @@ def test_guidance_chooses_the_columns(results: Path) -> None:
     assert guided[["cfg_fid", "cfg_inception_score"]].tolist() == [11.0, 9.5]
     assert guided[["fid", "inception_score", "precision", "recall"]].isna().all()
     assert rows["parameters"][["ADM-U", "Model-M"]].tolist() == ["554000000", "419392"]
+    assert rows["seeds"]["Model-M"] == "1" and np.isnan(rows["seeds"]["ADM-U"])
     assert np.isnan(rows["parameters"]["ADM-G"]) and plain["num_samples"] == "7"
     assert (plain["origin"], real["origin"]) == (URL, f"{results}/real.npz")
 
