@@ -330,6 +330,12 @@ def claims(
 
 
 @app.command()
+def theory(settings: Given, out: Out) -> None:
+    """Compute the paper's theory exactly in small worlds: .csv and .md."""
+    perform("theory", "cca.theory", "TheorySettings", settings, out=out, inputs={})
+
+
+@app.command()
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),

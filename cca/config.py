@@ -18,7 +18,8 @@ from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.fakes import FakesSettings
 from cca.files import parse_yaml
-from cca.finetune import FinetuneSettings, Finetuning, Objective
+from cca.finetune import FinetuneSettings, Finetuning
+from cca.objectives import Objective
 from cca.pairs import PairsSettings
 from cca.pitfalls.plan import MEASURED, PitfallsSettings, TierPitfalls
 from cca.pretrain import PretrainSettings
@@ -28,6 +29,7 @@ from cca.report.tables import Table, TableSettings
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
 from cca.settings import Settings, as_value_error, validate
+from cca.theory.settings import SUMMARY, TheorySettings
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
 
@@ -41,6 +43,7 @@ FOLDERS = {
     "pitfalls",
     "reference",
     "tables",
+    "theory",
     "tokenizers",
 }
 """Folders of a tier's results beside those of its models."""
@@ -109,6 +112,7 @@ class Tier(Settings):
         default=60, ge=0, description="seconds between two writings of a training's state; moves no result"
     )
     cost: Cost = Cost()
+    theory: TheorySettings | None = Field(default=None, description="of the exact small worlds")
     finetunes: dict[str, FinetuneEntry]
     external: dict[str, External] = Field(default={}, description="other systems, rows of table 2")
     tables: Annotated[
@@ -128,6 +132,7 @@ class Tier(Settings):
             self._check_names()
             self._check_parts_fit()
             self._check_experiments()
+            self._check_sections()
             self._check_pitfalls()
         return self
 
@@ -224,11 +229,14 @@ class Tier(Settings):
             for finetune in self.finetunes:
                 check_spelling("mask rate", self.mask_rate(name, finetune))
 
+    def _check_sections(self) -> None:
+        for section, made in (("pitfalls", MEASURED), ("theory", SUMMARY)):
+            for name, figure in self.figures.items():
+                if made in figure.files() and getattr(self, section) is None:
+                    raise CCAError(f"section '{section}' is missing, which the figure '{name}' is made of")
+
     def _check_pitfalls(self) -> None:
         if self.pitfalls is None:
-            for name, figure in self.figures.items():
-                if MEASURED in figure.files():
-                    raise CCAError(f"section 'pitfalls' is missing, which the figure '{name}' is made of")
             return
         for name in self.pitfalls.sampling:
             if not re.fullmatch(r"[\w.=+-]+", name) or name == "samples":

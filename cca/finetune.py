@@ -1,31 +1,21 @@
 """Finetuning with a contrastive objective over precomputed reference log-likelihoods."""
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Tensor
 
 from cca import checkpoints, models, objectives, score, tokenizers
 from cca import pairs as pair_data
 from cca.device import autocast, pick
 from cca.errors import CCAError
+from cca.objectives import Objective
 from cca.progress import Progress
 from cca.rng import seed_torch
-from cca.settings import Settings, as_value_error
+from cca.settings import Settings
 from cca.training import Batches, Optimisation, optimise
-
-
-def _checked(spec: dict) -> dict:
-    with as_value_error():
-        objectives.bind(spec)
-    return spec
-
-
-Objective = Annotated[dict, AfterValidator(_checked)]
-"""An objective's name and parameters, checked by its plug-in."""
 
 
 class Finetuning(Settings):

@@ -56,6 +56,7 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ({"pitfalls": {"model": "gpt"}}, "an experiment names the model 'gpt', not one of: "),
         ({"pitfalls": {"sampling": {"x": {"topk": 1}}}}, "pitfalls.sampling.x: unknown key 'topk'"),
         ({"pitfalls": {"sampling": {"a/b": {}}}}, "pitfalls.sampling: the name 'a/b' may hold letters"),
+        ({"theory": None}, "section 'theory' is missing, which the figure 'fig_theory' is made of"),
         ({"pitfalls": None}, "section 'pitfalls' is missing, which the figure 'fig_pitfalls' is made of"),
         ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, claims, "),
         ({"data": {"chanels": 1}}, "unknown key 'data.chanels'; allowed keys: channels, "),

@@ -14,13 +14,14 @@ for the image's label (see ``cca.fakes``), and no pair is a ``positive_pair``.
 
 import inspect
 from functools import partial
+from typing import Annotated
 
-from pydantic import ValidationError, create_model
+from pydantic import AfterValidator, ValidationError, create_model
 from torch import Tensor
 
 from cca import plugins
 from cca.errors import CCAError
-from cca.settings import Settings, describe
+from cca.settings import Settings, as_value_error, describe
 
 
 def contrasts_samples(spec: dict) -> bool:
@@ -58,3 +59,13 @@ def bind(spec: dict) -> partial[Tensor]:
     except ValidationError as error:
         raise CCAError(f"objective {spec['name']}: {describe(error, schema)}") from None
     return partial(loss, **values.model_dump())
+
+
+def _checked(spec: dict) -> dict:
+    with as_value_error():
+        bind(spec)
+    return spec
+
+
+Objective = Annotated[dict, AfterValidator(_checked)]
+"""An objective's name and parameters, checked by its plug-in."""

@@ -37,7 +37,9 @@ def table(path: Path) -> list[dict]:
 def test_every_artefact_is_there_and_none_is_empty(finished: Path) -> None:
     wanted = [f"results/{name}.{kind}" for name in TIER.tables for kind in ("csv", "md", "tex")]
     wanted += [f"paper_figures/{name}.{kind}" for name in TIER.figures for kind in ("pdf", "png", "csv")]
-    wanted += ["results/claims.csv", "results/claims.md", "results/pitfalls.csv", "results/pitfalls.md"]
+    wanted += [
+        f"results/{name}.{kind}" for name in ("claims", "pitfalls", "theory") for kind in ("csv", "md")
+    ]
     assert len(wanted) >= 9
     assert all((finished / path).stat().st_size > 100 for path in wanted)
 

@@ -44,6 +44,7 @@ ARTEFACTS = [
     *expand("paper_figures/{figure}.{kind}", figure=tier.figures, kind=["pdf", "png", "csv"]),
     *expand("results/claims.{kind}", kind=["csv", "md"] if tier.claims else []),
     *expand("results/pitfalls.{kind}", kind=["csv", "md"] if tier.pitfalls else []),
+    *expand("results/theory.{kind}", kind=["csv", "md"] if tier.theory else []),
 ]
 
 

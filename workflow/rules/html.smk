@@ -4,6 +4,7 @@ PARTS = [
     *([("The paper's claims", "claims/claims.html")] if tier.claims else []),
     *((title("tables", name), f"tables/{name}.html") for name in sorted(tier.tables)),
     *((title("figures", name), f"figures/{name}.png") for name in sorted(tier.figures)),
+    *([("The theory in exact small worlds", "theory/theory.html")] if tier.theory else []),
     *([("Why is my FID different?", "pitfalls/pitfalls.html")] if tier.pitfalls else []),
 ]
 

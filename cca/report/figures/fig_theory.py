@@ -1,0 +1,123 @@
+"""Exact small worlds: how far CCA and CFG are from the target of the same effective guidance scale."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.figure
+import pandas as pd
+from matplotlib.axes import Axes
+from pydantic import Field
+
+from cca.errors import CCAError
+from cca.experiments import Experiment
+from cca.files import require
+from cca.report import figures, style
+from cca.report.measured import Measured
+from cca.theory.settings import SUMMARY
+
+SCALES, DISTANCES = (0.08, 12), (2e-5, 20)
+"""What is drawn of effective scales and of KL, in nats."""
+LINES = {"even": "-", "plain": ":"}
+SIDES = {"g_pos": "-", "g_neg": ":"}
+LOOK = style.look("cca") | {"lw": 1}
+
+
+class Figure(figures.Figure):
+    """Four panels of the worlds of one informativeness."""
+
+    informativeness: float
+    beta: float = Field(description="of CCA's paths")
+    lams: list[float] = Field(min_length=1, description="of CCA's paths")
+    collapse_beta: float = Field(description="of CCA and DPO where their likelihoods are compared")
+
+    def experiments(self) -> list[Experiment]:
+        """None: nothing is trained."""
+        return []
+
+    def files(self) -> list[Path]:
+        """The summary of the worlds."""
+        return [SUMMARY]
+
+    def points(self, measured: Measured) -> pd.DataFrame:
+        """The rows of the summary that have this informativeness.
+
+        Raises:
+            CCAError: there are none.
+        """
+        path = require(measured.folder / SUMMARY)
+        rows = pd.read_csv(path)
+        rows = rows[(rows["informativeness"] == self.informativeness) & (rows["kind"] != "nce")]
+        if rows.empty:
+            raise CCAError(
+                f"{path}: no world has informativeness {self.informativeness:g}; change theory or fig_theory"
+            )
+        return rows.dropna(axis="columns", how="all")
+
+    def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
+        """Minimisers and paths against CFG; the scale that λ gives; what the objectives do to log p."""
+        figure, axes = style.new_figure(columns=2, rows=2, height=2.7)
+        self._draw_minimisers(axes[0, 0], points)
+        self._draw_paths(axes[0, 1], points)
+        self._draw_scales(axes[1, 0], points)
+        self._draw_likelihoods(axes[1, 1], points)
+        for axis, place in (
+            (axes[0, 0], "lower right"),
+            (axes[0, 1], "lower right"),
+            (axes[1, 1], "upper left"),
+        ):
+            axis.legend(frameon=False, fontsize=7, loc=place)
+        return figure
+
+    def _draw_minimisers(self, axis: Axes, points: pd.DataFrame) -> None:
+        for look, curve in _by_beta(points):
+            style.curve(axis, curve, "effective_s", "kl", **look)
+        _draw_cfg(axis, points, "exact minimisers, over λ")
+        note = "above the blue line CFG is nearer\nto the target, below it CCA is"
+        axis.text(0.03, 0.97, note, transform=axis.transAxes, fontsize=7, va="top")
+
+    def _draw_paths(self, axis: Axes, points: pd.DataFrame) -> None:
+        cca = points[(points["method"] == "cca") & (points["beta"] == self.beta)]
+        for lam, color in zip(self.lams, _shades(self.lams), strict=True):
+            for geometry, line in LINES.items():
+                path = cca[(cca["kind"] == geometry) & (cca["lam"] == lam)]
+                label = f"λ = {lam:g}" if geometry == "even" else None
+                style.curve(
+                    axis, path, "effective_s", "kl", **LOOK | {"color": color, "ls": line, "label": label}
+                )
+        _draw_cfg(axis, points, f"descent from φ, β = {self.beta:g}\n(solid: even, dotted: plain)")
+
+    def _draw_scales(self, axis: Axes, points: pd.DataFrame) -> None:
+        for look, curve in _by_beta(points):
+            axis.plot(curve["lam"], curve["effective_s"], **look)
+            axis.axhline(curve["s"].iloc[0], color=look["color"], ls="--", lw=0.8)
+        title = "exact minimisers, colours as above\n(dashes: nominal s = 1/β)"
+        axis.set(title=title, xlabel="λ", ylabel="effective scale s*", xscale="log", yscale="log")
+
+    def _draw_likelihoods(self, axis: Axes, points: pd.DataFrame) -> None:
+        even = points[points["kind"] == "even"]
+        for method, rows in even.groupby("method", sort=False):
+            betas = rows["beta"].isna() | (rows["beta"] == self.collapse_beta)
+            look = style.look(method) | {"lw": 1}
+            for side, line in SIDES.items():
+                label = look["label"] if line == "-" else None
+                axis.plot(rows[betas]["step"], -rows[betas][side], **look | {"ls": line, "label": label})
+        title = f"even descent, β = {self.collapse_beta:g}\n(solid: positives, dotted: negatives)"
+        axis.set(title=title, xlabel="step", ylabel="fall of log p (nats)", xscale="log", yscale="log")
+
+
+def _shades(values: list[float]) -> list[tuple[float, ...]]:
+    return style.shades(style.look("cca")["color"], len(values))
+
+
+def _by_beta(points: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """CCA's minimisers of each β over λ, and how they are drawn."""
+    curves = points[(points["kind"] == "minimiser") & (points["method"] == "cca")].groupby("beta")
+    for color, (beta, curve) in zip(_shades(list(curves.groups)), curves, strict=True):
+        yield LOOK | {"color": color, "label": f"CCA, β = {beta:g}"}, curve
+
+
+def _draw_cfg(axis: Axes, points: pd.DataFrame, title: str) -> None:
+    cfg = points[(points["kind"] == "decoding") & (points["method"] == "cfg")]
+    style.curve(axis, cfg, "effective_s", "kl", zorder=3, **style.look("cfg"))
+    axis.set(title=title, xlabel="effective scale s*", ylabel="KL to the target of s* (nats)")
+    axis.set(xscale="log", yscale="log", xlim=SCALES, ylim=DISTANCES)

@@ -1,0 +1,159 @@
+"""The results as a page to read: sentences and tables, all computed from the summary."""
+
+import pandas as pd
+
+LEGEND = """
+Values are means over random worlds, in brackets 95 % t-intervals; docs/theory.md explains them. `s*` is the
+effective guidance scale, the s of the nearest target; KL is to that target, in nats. `ratio` is this KL over
+that of per-token CFG at s = `s*`, a geometric mean: below 1 the method is nearer to the target than CFG,
+above 1 CFG is. One is called nearer where the whole interval says so.
+""".strip()
+GEOMETRIES = ("plain", "even")
+ALMOST_EXACT = 1e-6
+HEADINGS = {
+    "beta": "β",
+    "lam": "λ",
+    "effective_s": "s*",
+    "kl": "KL",
+    "kl_ratio": "ratio",
+    "nominal_kl": "KL to the nominal target",
+    "nominal_tv": "TV to the nominal target",
+    "exact_lam": "least exact λ",
+    "g_pos": "log p, positives",
+    "g_neg": "log p, negatives",
+}
+
+
+def page(worlds: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """The page, from the rows of all worlds and their summary."""
+    parts = ["# The exact small world", LEGEND, theorem(worlds)]
+    for degree, rows in summary.groupby("informativeness"):
+        nats = estimate(rows.iloc[0], "information")
+        parts += [
+            f"## Informativeness {degree:g}: sequence and label share {nats} nats",
+            "\n".join(f"- {text}" for text in sentences(rows)),
+            "### Decoding with CFG, beside the target that it names",
+            _table(
+                rows[(rows["kind"] == "decoding") & (rows["method"] == "cfg")],
+                ["s"],
+                ["nominal_kl", "nominal_tv"],
+            ),
+            "### Exact minimisers",
+            _table(
+                rows[(rows["kind"] == "minimiser") & (rows["exists"] > 0)],
+                ["method", "beta", "lam", "s"],
+                ["nominal_kl", "exact_lam"],
+            ),
+            "### Along gradient descent from phi",
+            "\n".join(f"- {text}" for text in others(rows)),
+            _table(
+                rows[rows["kind"].isin(GEOMETRIES)],
+                ["kind", "method", "beta", "lam", "step"],
+                ["g_pos", "g_neg"],
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def theorem(worlds: pd.DataFrame) -> str:
+    """How soon the free minimiser of the NCE loss is the log ratio in every world."""
+    errors = worlds[worlds["kind"] == "nce"].groupby("step")["error"].max()
+    exact = errors[errors <= ALMOST_EXACT]
+    found = f"from Newton step {exact.index[0]:g} on" if len(exact) else "never"
+    return (
+        f"Theorem 3.1: the r(x, c) that minimises the NCE loss is within {ALMOST_EXACT:g} of "
+        f"log p(x|c)/p(x) {found}, and within {errors.iloc[-1]:.1g} "
+        f"after {errors.index[-1]:g}, everywhere in all worlds."
+    )
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """Three of one informativeness: CFG, CCA's minimisers, CCA's paths."""
+    return [decoding(rows), minimisers(rows), paths(rows)]
+
+
+def decoding(rows: pd.DataFrame) -> str:
+    """How far CFG is from the target that it names."""
+    cfg = rows[(rows["kind"] == "decoding") & (rows["method"] == "cfg")]
+    scales = ", ".join(f"{s:g}" for s in cfg["s"])
+    distances = ", ".join(f"{value:.2g}" for value in cfg["nominal_kl"])
+    return f"Per-token CFG at s = {scales} is KL {distances} from the target that it names."
+
+
+def minimisers(rows: pd.DataFrame) -> str:
+    """How near CCA's minimisers are to a target, of which scale, and whether CFG is nearer."""
+    cca = rows[(rows["kind"] == "minimiser") & (rows["method"] == "cca")]
+    parts = []
+    for name, part in (("λ <= 1", cca[cca["lam"] <= 1]), ("λ > 1", cca[cca["lam"] > 1])):
+        if len(part):
+            below = (part["effective_s"] < part["s"]).sum()
+            parts.append(
+                f"with {name} lie within KL {part['kl'].min():.2g} to {part['kl'].max():.2g} of a target, "
+                f"in {below} of {len(part)} settings one of a scale below the nominal 1/β ({_verdicts(part)})"
+            )
+    return f"CCA's exact minimisers {', and '.join(parts)}."
+
+
+def paths(rows: pd.DataFrame) -> str:
+    """At which effective scales CCA is nearer than CFG while it is trained."""
+    cca = rows[rows["kind"].isin(GEOMETRIES) & (rows["method"] == "cca")]
+    parts = []
+    for (kind, beta, lam), path in cca.groupby(["kind", "beta", "lam"], sort=False):
+        nearer = path[path["kl_ratio_high"] < 1]["effective_s"]
+        seen = f"{path['effective_s'].min():.2g} to {path['effective_s'].max():.2g}"
+        where = f"s* {', '.join(f'{s:.2g}' for s in nearer)}" if len(nearer) else "no s*"
+        parts.append(f"{kind}, β = {beta:g}, λ = {lam:g}: at {where}, of {seen}")
+    return f"Along gradient descent from phi CCA is nearer than CFG ({'; '.join(parts)})."
+
+
+def others(rows: pd.DataFrame) -> list[str]:
+    """Where DPO and unlearning go."""
+    texts = []
+    on_path = rows[rows["kind"].isin(GEOMETRIES) & rows["method"].isin(["dpo", "unlearn"])]
+    for (kind, method), path in on_path.groupby(["kind", "method"], sort=False):
+        before, last = path.iloc[max(0, len(path) - 2)], path.iloc[-1]
+        texts.append(
+            f"After {last['step']:g} {kind} steps {method} is KL {estimate(last, 'kl')} from the target of "
+            f"s* = {last['effective_s']:.2g}; log p of positives and negatives has changed by "
+            f"{last['g_pos']:.2g} and {last['g_neg']:.2g}, after {before['step']:g} by "
+            f"{before['g_pos']:.2g} and {before['g_neg']:.2g}."
+        )
+    bounded = rows[(rows["kind"] == "minimiser") & (rows["method"] == "unlearn")]
+    shares = ", ".join(f"{row['exists']:.0%} at λ = {row['lam']:g}" for _, row in bounded.iterrows())
+    return [*texts, f"Unlearning has a minimiser in {shares} of the worlds; elsewhere its loss has no bound."]
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    """Which of CCA and CFG is nearer, where the whole interval of the ratio says so."""
+    nearer = rows["kl_ratio_high"] < 1
+    where = "; ".join(f"β {row['beta']:g}, λ {row['lam']:g}" for _, row in rows[nearer].iterrows())
+    found = f"CCA is nearer than CFG in {nearer.sum()}" + (f", {where}" if where else "")
+    return f"{found}; CFG in {(rows['kl_ratio_low'] > 1).sum()}"
+
+
+def estimate(row: pd.Series, name: str) -> str:
+    """For example ``0.0248 [0.0203, 0.0292]``."""
+    if pd.isna(row[name]):
+        return "-"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    interval = "" if low is None or pd.isna(low) else f" [{low:.3g}, {high:.3g}]"
+    return f"{row[name]:.3g}{interval}"
+
+
+def brief(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> pd.DataFrame:
+    """The rows as text: what each is about, the nearest target, and the ``measured`` columns that have values."""
+    cells = {HEADINGS.get(name, name): rows[name].map(_number) for name in settings}
+    for name in ["effective_s", "kl", "kl_ratio", *measured]:
+        if rows[name].notna().any():
+            cells[HEADINGS.get(name, name)] = [estimate(row, name) for _, row in rows.iterrows()]
+    return pd.DataFrame(cells)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    return "-" if pd.isna(value) else f"{value:g}"
+
+
+def _table(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> str:
+    return brief(rows, settings, measured).to_markdown(index=False, disable_numparse=True)

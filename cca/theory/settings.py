@@ -1,0 +1,50 @@
+"""What is computed of which worlds."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from cca.objectives import Objective
+from cca.settings import Settings
+from cca.theory.paths import Geometry
+
+SUMMARY = Path("theory", "theory.csv")
+"""Where the results are, below a tier's."""
+
+
+class Paths(Settings):
+    """Gradient descent from the pretrained model."""
+
+    objectives: list[Objective] = Field(min_length=1)
+    rates: dict[Geometry, float] = Field(min_length=1, description="learning rate of each geometry")
+    steps: list[int] = Field(min_length=1, description="when to look, in rising order")
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> "Paths":
+        if self.steps != sorted(set(self.steps)) or self.steps[0] < 1:
+            raise ValueError(f"steps {self.steps} are not rising numbers from 1 on")
+        return self
+
+
+class TheorySettings(Settings):
+    """Settings of stage ``theory``."""
+
+    worlds: int = Field(ge=1, description="random worlds of each informativeness")
+    tokens: int = Field(ge=2, description="kinds of tokens, V")
+    length: int = Field(ge=1, description="tokens in a sequence")
+    labels: int = Field(ge=2)
+    informativeness: list[float] = Field(min_length=1, description="how much sequences tell of labels")
+    scales: list[float] = Field(min_length=1, description="s of CFG")
+    betas: list[float] = Field(min_length=1, description="of CCA's minimisers")
+    lams: list[float] = Field(min_length=1, description="of CCA's and unlearning's minimisers")
+    paths: Paths
+
+    @model_validator(mode="after")
+    def _can_be_enumerated(self) -> "TheorySettings":
+        if self.tokens**self.length > 256:
+            raise ValueError(f"tokens ** length is {self.tokens**self.length}; it may be 256 at most")
+        return self
+
+    def uses(self) -> set[str]:
+        """Names of the objectives."""
+        return {"cca", *(spec["name"] for spec in self.paths.objectives)}
