@@ -141,7 +141,7 @@ def estimate(row: pd.Series, name: str) -> str:
 
 
 def brief(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> pd.DataFrame:
-    """The rows as text: what each is about, the nearest target, and the ``measured`` columns that have values."""
+    """The rows as text: what each is about, the nearest target, the ``measured`` columns that have values."""
     cells = {HEADINGS.get(name, name): rows[name].map(_number) for name in settings}
     for name in ["effective_s", "kl", "kl_ratio", *measured]:
         if rows[name].notna().any():

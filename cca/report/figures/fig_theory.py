@@ -15,7 +15,7 @@ from cca.report import figures, style
 from cca.report.measured import Measured
 from cca.theory.settings import SUMMARY
 
-SCALES, DISTANCES = (0.08, 12), (2e-5, 20)
+SCALES, DISTANCES = (0.08, 12), (4e-6, 20)
 """What is drawn of effective scales and of KL, in nats."""
 LINES = {"even": "-", "plain": ":"}
 SIDES = {"g_pos": "-", "g_neg": ":"}
