@@ -23,7 +23,10 @@ def run(settings: TheorySettings, *, out: Path) -> dict:
         (out.with_suffix(".md"), page.page(worlds, summary)),
         (
             out.with_suffix(".html"),
-            html.page("theory", page.brief(summary, SETTING, ["nominal_kl", "g_pos", "g_neg"])),
+            html.page(
+                "theory",
+                page.brief(summary[summary["kind"] != "nce"], SETTING, ["nominal_kl", "g_pos", "g_neg"]),
+            ),
         ),
         (out, summary.to_csv(index=False, float_format="%.6g")),
     ):
