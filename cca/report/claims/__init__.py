@@ -45,6 +45,10 @@ class ClaimsSettings(Context):
         return [results / path for path in self.content.files()]
 
 
+SHOWN = ["statement", "model", "verdict", "note", "measured", "reported", "rule", "where", "seeds"]
+"""Columns of the page, the verdict first."""
+
+
 def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path, out: Path) -> dict:
     """Stage ``claims``: a row a claim and model, as ``.csv`` and ``.md``.
 
@@ -71,7 +75,7 @@ def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path
     frame = pd.DataFrame(rows).astype({"seeds": "Int64"})
     for path, text in (
         (out.with_suffix(".md"), markdown.page(frame, settings.content, settings.titles)),
-        (out.with_suffix(".html"), html.page("claims", frame.drop(columns=["claim", "benchmark"]))),
+        (out.with_suffix(".html"), html.page("claims", frame[SHOWN])),
         (out, frame.to_csv(index=False)),
     ):
         with atomic(path) as temporary:
