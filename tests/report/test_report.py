@@ -158,6 +158,14 @@ def test_table3_mean_and_deviation_over_seeds(results: Path) -> None:
     assert rows["seeds"][0] == 3 and rows["num_samples"][0] == 123
 
 
+def test_a_row_of_table3_may_have_seeds_of_its_own(results: Path) -> None:
+    content = {"seeds": [0, 1, 2], "measured": [{"model": "m"}, {"model": "m", "seeds": [2]}]}
+    rows = table(results, "table3", content)
+    assert rows["seeds"].tolist() == [3, 1]
+    assert rows["fid"][1] == pytest.approx(metric(results, "base", 2, 0, "fid"), rel=1e-5)
+    assert np.isnan(rows["fid_std"][1]) and rows["fid_std"][0] > 0
+
+
 def test_markdown_and_latex_hold_the_same_rows(results: Path) -> None:
     table(results, "table3", {"seeds": [0], "measured": [{"model": "m"}]})
     markdown = (results / "table3.md").read_text().splitlines()

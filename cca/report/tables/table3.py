@@ -13,25 +13,30 @@ class Row(Settings):
 
     model: str
     finetune: str = BASE
+    seeds: list[int] | None = Field(default=None, min_length=1, description="in place of the table's")
 
 
 class Table(tables.Table):
-    """The measured rows, each over the same seeds of finetuning and sampling."""
+    """The measured rows, over seeds of finetuning and sampling."""
 
     seeds: list[int] = Field(min_length=1)
     measured: list[Row]
 
     def experiments(self) -> list[Experiment]:
         """Guidance-free samples of every row and seed."""
-        return [Experiment(row.model, row.finetune, seed, 0) for row in self.measured for seed in self.seeds]
+        return [
+            Experiment(row.model, row.finetune, seed, 0)
+            for row in self.measured
+            for seed in row.seeds or self.seeds
+        ]
 
     def rows(self, measured: Measured) -> list[dict]:
         """One row a model and objective: mean and standard deviation over seeds."""
         return [
             {
                 "model": measured.title(row.model, row.finetune),
-                **measured.summary(row.model, row.finetune, self.seeds, 0),
-                "seeds": len(self.seeds),
+                **measured.summary(row.model, row.finetune, row.seeds or self.seeds, 0),
+                "seeds": len(row.seeds or self.seeds),
                 "origin": f"{measured.folder}/{row.model}/{row.finetune}",
             }
             for row in self.measured
