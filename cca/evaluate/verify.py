@@ -8,9 +8,9 @@ from pydantic import Field
 
 from cca.errors import CCAError
 from cca.evaluate.archives import Archive
-from cca.evaluate.evaluator import default_cache, evaluate
+from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import METRICS, EvaluationSettings
-from cca.files import parse_yaml, require
+from cca.files import cache_folder, parse_yaml, require
 from cca.settings import Settings, validate
 
 
@@ -64,7 +64,7 @@ def run(
     entry = lookup(published, samples.name)
     for path, file in ((reference, entry.reference), (samples, entry.samples)):
         check_is_published(path, file)
-    result = evaluate(reference, samples, entry.protocol, weights=weights, cache=cache or default_cache())
+    result = evaluate(reference, samples, entry.protocol, weights=weights, cache=cache or cache_folder("features"))
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{'metric':<16} {'measured':>10} {'published':>10} {'tolerance':>10}  verdict")
