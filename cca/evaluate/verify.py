@@ -64,7 +64,9 @@ def run(
     entry = lookup(published, samples.name)
     for path, file in ((reference, entry.reference), (samples, entry.samples)):
         check_is_published(path, file)
-    result = evaluate(reference, samples, entry.protocol, weights=weights, cache=cache or cache_folder("features"))
+    result = evaluate(
+        reference, samples, entry.protocol, weights=weights, cache=cache or cache_folder("features")
+    )
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{'metric':<16} {'measured':>10} {'published':>10} {'tolerance':>10}  verdict")
