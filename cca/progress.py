@@ -57,10 +57,13 @@ class Progress:
 
     def __init__(self, path: Path, every: float, key: Callable[[], str]):
         self.path, self.every, self._key_of = path, every, key
+        self.record: dict[str, float] = {}
+        """Of a run that went on from a file: its first step, and the seconds spent before."""
 
     def restore(self, parts: Mapping[str, Stateful]) -> int:
         """Give the parts of a training the states in the file, if there is one: the number of steps done."""
-        self._key, self._written = self._key_of(), monotonic()
+        self._key, self._begun = self._key_of(), monotonic()
+        self._written = self._begun
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
@@ -70,6 +73,8 @@ class Progress:
             return 0
         for name, part in parts.items():
             part.load_state_dict(kept["parts"][name])
+        self._begun -= kept["seconds"]
+        self.record = {"resumed_at_step": kept["done"], "seconds_before": round(kept["seconds"], 2)}
         return kept["done"]
 
     def keep(self, parts: Mapping[str, Stateful], done: int) -> None:
@@ -77,8 +82,9 @@ class Progress:
         if monotonic() - self._written < self.every:
             return
         states = {name: part.state_dict() for name, part in parts.items()}
+        state = {"key": self._key, "done": done, "seconds": monotonic() - self._begun, "parts": states}
         with atomic(self.path) as temporary:
-            torch.save({"key": self._key, "done": done, "parts": states}, temporary)
+            torch.save(state, temporary)
         self._written = monotonic()
 
     def remove(self) -> None:

@@ -53,7 +53,7 @@ def perform(
     key = partial(run_key, module, settings, files, arguments)
     progress = Progress(out.with_suffix(".progress.pt"), keep_every, key)
     with recorded(name, module, settings, files, out, arguments) as measured:
-        measured |= run(progress=progress)
+        measured |= run(progress=progress) | progress.record
     progress.remove()
 
 

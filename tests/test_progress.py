@@ -15,6 +15,7 @@ from cca import finetune, pairs, pretrain, progress, score, train_classifier, tr
 from cca.files import CsvLog, read_npz, write_npz
 from cca.pairs import PairsSettings
 from cca.progress import Progress
+from cca.provenance import record_path
 from cca.rng import generator
 from cca.score import ScoreSettings
 from cca.settings import validate
@@ -176,7 +177,7 @@ def test_a_state_of_another_run_or_a_damaged_one_is_discarded(kill_at: Callable,
 
 @pytest.mark.usefixtures("clock")
 def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
-    world: World, kill_at: Callable, tmp_path: Path
+    world: World, kill_at: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, out = tmp_path / "images.npz", tmp_path / "made" / "c.safetensors"
     shutil.copy(world.images, images)
@@ -199,6 +200,9 @@ def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
         written = kill_at(None)
         command(**changes)
         assert out.is_file() and not state.exists()
+        measured = json.loads(record_path(out).read_text())["measured"]
+        assert measured.get("resumed_at_step", 0) == written[0]
+        assert (measured.get("seconds_before", 0) > 0) == (written[0] > 0)
         for path in out.parent.iterdir():
             path.unlink()
         return written[0]
@@ -207,6 +211,9 @@ def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
     assert first_step() == 3
     killed_at_3()
     assert first_step(seed=1) == 0
+    killed_at_3()
+    monkeypatch.setattr("cca.provenance.cpu", lambda: "another processor")
+    assert first_step() == 0
     killed_at_3()
     arrays = read_npz(images)
     arrays["train_images"][0] = 0
