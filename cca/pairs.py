@@ -21,6 +21,9 @@ class PairsSettings(Settings):
     """One epoch of pairs."""
 
     visits: int = Field(default=1, ge=1, description="visits of each image in the epoch")
+    images: int | None = Field(
+        default=None, ge=1, description="how many images, drawn from the seed, the epoch visits; None: all"
+    )
     mask_rate: float = Field(default=0.1, ge=0, le=1, description="share of pairs that become unconditional")
 
 
@@ -106,9 +109,17 @@ def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: Pairs
     Args:
         labels: (N,) labels of the images.
         crops: number of crops of each image.
+
+    Raises:
+        CCAError: fewer images than ``settings.images``.
     """
     rng = generator("pairs", seed)
-    image = rng.permutation(np.tile(np.arange(len(labels)), settings.visits))
+    visited = np.arange(len(labels))
+    if settings.images is not None:
+        if settings.images > len(labels):
+            raise CCAError(f"pairs.images is {settings.images}, but there are {len(labels)} training images")
+        visited = generator("pairs.images", seed).permutation(visited)[: settings.images]
+    image = rng.permutation(np.tile(visited, settings.visits))
     crop = rng.integers(crops, size=len(image))
     masked = rng.random(len(image)) < settings.mask_rate
     label = labels[image]

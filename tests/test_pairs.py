@@ -25,6 +25,15 @@ def test_every_image_is_visited_equally_often_in_a_shuffled_order() -> None:
     assert not (np.diff(drawn.image[:100]) == 1).all()
 
 
+def test_an_epoch_may_visit_a_part_of_the_images_which_follows_the_seed() -> None:
+    drawn = draw(visits=2, images=150)
+    counts = np.bincount(drawn.image, minlength=len(LABELS))
+    assert (np.sort(counts)[-150:] == 2).all() and counts.sum() == 300
+    assert set(drawn.image) == set(draw(images=150).image) != set(draw(images=150, seed=1).image)
+    with pytest.raises(CCAError, match=r"pairs.images is 1001, but there are 1000 training images"):
+        draw(images=1001)
+
+
 def test_label_is_the_images_own_and_negative_is_the_next_pairs() -> None:
     drawn = draw(mask_rate=0)
     assert (drawn.label == LABELS[drawn.image]).all()
