@@ -26,6 +26,7 @@ from cca.options import (
     Protocol,
     Results,
     Seed,
+    SizePreset,
     Tokenizer,
     Weights,
 )
@@ -339,11 +340,15 @@ def theory(settings: Given, out: Out) -> None:
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),
+    preset: SizePreset = None,
 ) -> None:
     """Check a tier file and print it with all defaults filled in."""
     from cca.config import load_tier  # imports every stage
 
-    typer.echo(yaml.safe_dump(load_tier(tier, folder).model_dump(mode="json"), sort_keys=False), nl=False)
+    loaded = load_tier(tier, folder, {"preset": preset})
+    if loaded.preset:
+        typer.echo(f"# preset: {loaded.preset}")
+    typer.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
 def main() -> None:

@@ -3,12 +3,12 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from cca import models, objectives, plugins, tokenizers
+from cca import models, objectives, plugins, presets, tokenizers
 from cca.cost import Cost, CostSettings
 from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
@@ -28,7 +28,7 @@ from cca.report.figures import Figure, FigureSettings
 from cca.report.tables import Table, TableSettings
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
-from cca.settings import Settings, as_value_error, validate
+from cca.settings import Settings, as_value_error, merge, validate
 from cca.theory.settings import SUMMARY, TheorySettings
 from cca.train_classifier import ClassifierSettings
 from cca.train_tokenizer import TokenizerSettings
@@ -100,6 +100,9 @@ class Tier(Settings):
 
     benchmark: str = Field(
         min_length=1, description="name of the data set and protocol, a column of the tables"
+    )
+    preset: Literal["cpu", "gpu"] | None = Field(
+        default=None, exclude=True, description="whose sizes these are, where the file has presets"
     )
     data: DataSettings
     classifier: ClassifierSettings | None = Field(default=None, description="of extractor cca-classifier")
@@ -326,10 +329,10 @@ class Tier(Settings):
 
 
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
-    """The tier ``name`` of ``folder``, with ``overrides`` merged into it key by key.
+    """The tier ``name`` of ``folder``, with its preset and then ``overrides`` merged into it key by key.
 
     Raises:
-        CCAError: no such tier, or a key or value that the schema does not allow.
+        CCAError: no such tier or preset, or a key or value that the schema does not allow.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
@@ -338,13 +341,8 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     values = parse_yaml(path.read_text(), str(path))
     if not isinstance(values, dict):
         raise CCAError(f"{path}: a tier file is a mapping of sections")
-    return validate(Tier, merge(values, overrides or {}), str(path))
-
-
-def merge(values: dict, overrides: dict) -> dict:
-    """``values`` with the leaves of ``overrides`` put in their places."""
-    merged = dict(values)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
+    try:
+        values = presets.take(values, overrides or {})
+    except CCAError as error:
+        raise CCAError(f"{path}: {error}") from None
+    return validate(Tier, values, str(path))

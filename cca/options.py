@@ -44,3 +44,6 @@ KeepEvery = Annotated[
         help="Seconds between two writings of the training's state, from which a killed run is resumed.",
     ),
 ]
+SizePreset = Annotated[
+    str | None, typer.Option(help="Size preset: cpu, gpu, or auto, by the machine; default: the tier file's.")
+]

@@ -45,6 +45,15 @@ def describe(error: ValidationError, schema: type[Settings]) -> str:
     return f"key '{key}': {message}{given}{more}" if first["loc"] else f"{message}{more}"
 
 
+def merge(values: dict, overrides: dict) -> dict:
+    """``values`` with the leaves of ``overrides`` put in their places."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
 @contextmanager
 def as_value_error() -> Iterator[None]:
     """Turn a `CCAError` into the `ValueError` that pydantic wants of a validator."""

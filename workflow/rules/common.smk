@@ -12,6 +12,7 @@ from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.plugins import load
+from cca.presets import check_machine
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -21,6 +22,8 @@ try:
     tier = load_tier(TIER, WORKFLOW / "config", OVERRIDES)
 except CCAError as error:
     sys.exit(f"error: {error}")
+if tier.preset and workflow.is_main_process:
+    print(f"tier {TIER}: preset {tier.preset}", file=sys.stderr)
 
 # `cca` of this very environment, also where it is not activated; progress bars write to logs here. No
 # result depends on these, so that they are no parameters of rules.
@@ -120,6 +123,11 @@ def weights_option(wildcards, input):
 
 
 onstart:
+    if workflow.local_exec:  # jobs of a cluster may have the GPU that its login node lacks
+        try:
+            check_machine(tier.preset)
+        except CCAError as error:
+            sys.exit(f"error: {error}")
     # The kernel releases this lock with the process, however that ends; Snakemake's own goes stale.
     global run_lock
     Path(".snakemake").mkdir(exist_ok=True)

@@ -1,0 +1,46 @@
+"""Size presets: a tier file's ``presets``, one of which is merged over the rest of the file."""
+
+from cca.device import pick
+from cca.errors import CCAError
+from cca.settings import merge
+
+CPU, GPU, AUTO = "cpu", "gpu", "auto"
+
+
+def take(values: dict, overrides: dict) -> dict:
+    """A tier's values without ``presets``: the file's, over them the preset's, over these the overrides.
+
+    ``preset`` names it: ``cpu``, ``gpu``, or ``auto``, the default, which takes ``gpu`` if torch sees a GPU,
+    else ``cpu``. In the result it is the one taken; without ``presets`` there is no such key. A GPU is not
+    asked for here: a run can be planned where it will not be carried out (`check_machine`).
+
+    Raises:
+        CCAError: ``presets`` are not these two mappings, or ``preset`` is none of them.
+    """
+    presets = overrides.get("presets", values.get("presets"))
+    wanted = overrides.get("preset") or values.get("preset") or AUTO
+    values, overrides = (
+        {key: value for key, value in given.items() if key not in {"preset", "presets"}}
+        for given in (values, overrides)
+    )
+    if presets is None:
+        if wanted != AUTO:
+            raise CCAError(f"key 'preset': '{wanted}', but this tier has no presets")
+        return merge(values, overrides)
+    if not isinstance(presets, dict) or set(presets) != {CPU, GPU}:
+        raise CCAError(f"key 'presets': two mappings are wanted, '{CPU}' and '{GPU}'")
+    if wanted not in (CPU, GPU, AUTO):
+        raise CCAError(f"key 'preset': '{wanted}' is not one of: {AUTO}, {CPU}, {GPU}")
+    taken = (GPU if pick().type == "cuda" else CPU) if wanted == AUTO else wanted
+    sizes = presets[taken] or {}
+    if not isinstance(sizes, dict) or {"preset", "presets"} & set(sizes):
+        raise CCAError(f"key 'presets.{taken}': a mapping of sections is wanted, without presets of its own")
+    return {**merge(merge(values, sizes), overrides), "preset": taken}
+
+
+def check_machine(preset: str | None) -> None:
+    """Raise a `CCAError` if the preset is for a GPU and torch sees none."""
+    if preset == GPU and pick().type != "cuda":
+        raise CCAError(
+            "preset 'gpu' wants a GPU, and torch sees none here: use preset=cpu, or plan only (snakemake -n)"
+        )
