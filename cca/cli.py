@@ -337,6 +337,22 @@ def theory(settings: Given, out: Out) -> None:
 
 
 @app.command()
+def publish(
+    tier: Annotated[str, typer.Option(help="Name of the tier, all of whose artefacts are made.")],
+    results: Annotated[Path, typer.Option(help="Folder of the results of all tiers.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder of published results.")] = Path("docs/results"),
+    folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),
+    preset: SizePreset = None,
+) -> None:
+    """Gather a tier's tables, claims and figures as one readable page with its provenance."""
+    from cca.config import load_tier  # imports every stage
+    from cca.report.publish import run
+
+    size = run(load_tier(tier, folder, {"preset": preset}), name=tier, results=results / tier, out=out / tier)
+    typer.echo(f"{out / tier}/README.md: published, {size / 1e6:.2f} MB in all")
+
+
+@app.command()
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),

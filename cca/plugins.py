@@ -26,6 +26,11 @@ def load(package: str, name: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
+def title(package: str, name: str) -> str:
+    """What a plug-in is called where it is shown: the first sentence of its module."""
+    return " ".join(load(package, name).__doc__.split("\n\n")[0].split()).rstrip(".")
+
+
 def configure(package: str, name: str, schema: str, values: object) -> Settings:
     """Validate ``values`` with the class ``schema`` of the plug-in ``name``.
 

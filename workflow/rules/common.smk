@@ -7,11 +7,11 @@ import shlex
 import sys
 from pathlib import Path
 
+from cca import plugins
 from cca.codebase import digest
 from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
-from cca.plugins import load
 from cca.presets import check_machine
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
@@ -67,7 +67,7 @@ wildcard_constraints:
 
 def title(kind, name):
     """What a table or figure is called: the first sentence of its module."""
-    return " ".join(load(f"cca.report.{kind}", name).__doc__.split("\n\n")[0].split()).rstrip(".")
+    return plugins.title(f"cca.report.{kind}", name)
 
 
 def settings(section):

@@ -31,11 +31,8 @@ number of points, rules and claims: the more of them, the likelier that one fail
 
 def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> str:
     """The page of ``frame``, the rows of ``claims.csv``; their cells are in it as they stand."""
-    shown = frame.astype(object).fillna("-").astype(str)
-    noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
-    verdicts = shown.assign(verdict=noted).pivot(index="claim", columns="model", values="verdict")
-    verdicts = verdicts.loc[shown["claim"].unique(), shown["model"].unique()].reset_index()
-    parts = ["# The paper's claims", _table(verdicts), LEGEND.format(benchmark=frame["benchmark"][0]).strip()]
+    shown = _as_text(frame)
+    parts = ["# The paper's claims", glance(frame), LEGEND.format(benchmark=frame["benchmark"][0]).strip()]
     for claim, rows in shown.groupby("claim", sort=False):
         first = rows.iloc[0]
         parts += [
@@ -45,6 +42,18 @@ def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> st
             _table(rows[["model", "measured", "reported", "verdict", "note", "seeds"]]),
         ]
     return "\n\n".join([*parts, "## Who played which role", _table(_roles(content, titles))]) + "\n"
+
+
+def glance(frame: pd.DataFrame) -> str:
+    """All verdicts in one table, a row a claim and a column a model, of the rows of ``claims.csv``."""
+    shown = _as_text(frame)
+    noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
+    verdicts = shown.assign(verdict=noted).pivot(index="claim", columns="model", values="verdict")
+    return _table(verdicts.loc[shown["claim"].unique(), shown["model"].unique()].reset_index())
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(object).fillna("-").astype(str)
 
 
 def _roles(content: TierClaims, titles: dict[str, str]) -> pd.DataFrame:

@@ -1,0 +1,231 @@
+"""Publishing: a tier's tables, claims and figures in one folder, with a page for readers who run nothing.
+
+The page is a function of the folder's other files (`page`), so that it can be held against them (`check`).
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cca import plugins
+from cca.config import Tier
+from cca.errors import CCAError
+from cca.files import read_json, require, sha256, write_json
+from cca.provenance import cpu, record_path
+from cca.report.claims.markdown import glance
+from cca.report.tables._readable import readable
+
+LIMIT = 1_500_000
+"""Bytes of a tier's folder."""
+WIDTH = 1100
+"""Pixels of a figure's width: 200 to the inch at column width."""
+TRUE = 700_000
+"""Bytes of a picture in more than 256 colours: samples, not plots."""
+
+PAGE = """# {benchmark}: what was measured
+
+Measured with `{config}` from {first} to {last} and gathered by `cca publish --tier {tier}`. Each command
+below makes its artefact anew, with the numbers of your machine. Rows whose source is *reported* are the
+paper's, on other data: never compare across benchmarks. The repository's README explains columns, figures
+and verdicts.
+
+{origin}
+{sections}
+"""
+STAGES = ["stage", "jobs", "minutes", "longest", "MiB"]
+"""Of every stage: how many jobs, minutes of all and of the longest, the largest peak of memory."""
+ALSO = {"pitfalls": "Why is my FID different?", "theory": "The theory in exact small worlds"}
+
+
+def run(tier: Tier, *, name: str, results: Path, out: Path) -> int:
+    """Gather the tier ``name`` from ``results`` in the folder ``out``, whose older content is replaced.
+
+    Returns:
+        Bytes of all files.
+
+    Raises:
+        CCAError: an artefact is not made, is not what its record says, or all together are too large.
+    """
+    sources = {f"tables/{table}.csv": plugins.title("cca.report.tables", table) for table in tier.tables}
+    sources |= {
+        f"figures/{figure}.csv": plugins.title("cca.report.figures", figure) for figure in tier.figures
+    }
+    others = {"claims": "The paper's claims", **ALSO}
+    sources |= {f"{key}/{key}.csv": title for key, title in others.items() if getattr(tier, key)}
+    config = f"tier={name} preset={tier.preset}" if tier.preset else f"tier={name}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary, out.name)
+        folder.mkdir()
+        for source in sources:
+            _gather(results / source, folder, config)
+        chain = list(_records([record_path(results / source) for source in sources]))
+        about = {
+            "tier": name,
+            "config": config,
+            "benchmark": tier.benchmark,
+            "artefacts": [
+                {"kind": Path(source).parts[0], "name": Path(source).stem, "title": title}
+                for source, title in sources.items()
+            ],
+            **summary(chain),
+            "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
+        }
+        write_json(folder / "provenance.json", about)
+        (folder / "README.md").write_text(page(folder))
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if size > LIMIT:
+            raise CCAError(f"{out}: {size} bytes, but at most {LIMIT} may be published: show fewer figures")
+        shutil.rmtree(out, ignore_errors=True)
+        folder.rename(out)
+    return size
+
+
+def _gather(source: Path, folder: Path, config: str) -> None:
+    """Copy an artefact's CSV, and the picture or the page beside it, into the folder."""
+    figure = source.parent.name == "figures"
+    beside = [".png"] if figure else [] if source.parent.name == "tables" else [".md"]
+    for path in (source, record_path(source), *(source.with_suffix(suffix) for suffix in beside)):
+        if not path.is_file():
+            made = command(source.parent.name, source.stem, config)
+            raise CCAError(f"{path}: not made yet; run '{made}' first")
+    recorded = read_json(record_path(source))["output"]
+    if Path(recorded["path"]).name == source.name and recorded["sha256"] != sha256(source):
+        raise CCAError(f"{source}: its checksum is not that of its record: changed by hand? make it again")
+    shutil.copyfile(source, folder / source.name)
+    if figure:
+        (folder / f"{source.stem}.png").write_bytes(shrunk(source.with_suffix(".png")))
+    elif beside:
+        shutil.copyfile(source.with_suffix(".md"), folder / f"{source.stem}.md")
+
+
+def shrunk(path: Path) -> bytes:
+    """A PNG at most `WIDTH` wide: in 256 colours, unless that shows and the true ones fit `TRUE`."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    if picture.width > WIDTH:
+        height = round(picture.height * WIDTH / picture.width)
+        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    fewer = picture.quantize(256, dither=Image.Dither.NONE)
+    error = np.abs(np.asarray(picture, np.int16) - np.asarray(fewer.convert("RGB"))).mean()
+    true = _png(picture)
+    return true if error > 0.5 and len(true) <= TRUE else _png(fewer)
+
+
+def _png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _records(paths: list[Path]) -> Iterator[dict]:
+    """The records at ``paths`` and of all that went into what they describe, each once."""
+    seen, waiting = set(), list(paths)
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        record = read_json(path)
+        yield record
+        inputs = (entry["path"] for entries in record["inputs"].values() for entry in entries)
+        waiting += [record_path(Path(entry)) for entry in inputs]
+
+
+def summary(records: list[dict]) -> dict:
+    """What many records have in common: dates, machines, software, code, and what each stage took."""
+    dates = sorted(record["started"][:10] for record in records)
+    places = [record["environment"] for record in records]
+    packages = {f"{name} {version}" for place in places for name, version in place["packages"].items()}
+    frame = pd.DataFrame(
+        {
+            "stage": [record["stage"] for record in records],
+            "minutes": [record["wall_seconds"] / 60 for record in records],
+            "memory": [record["peak_memory_bytes"] / 2**20 for record in records],
+        }
+    )
+    stages = [
+        {
+            "stage": stage,
+            "jobs": len(jobs),
+            "minutes": round(jobs["minutes"].sum(), 2),
+            "longest": round(jobs["minutes"].max(), 2),
+            "MiB": round(jobs["memory"].max()),
+        }
+        for stage, jobs in frame.groupby("stage")
+    ]
+    return {
+        "first": dates[0],
+        "last": dates[-1],
+        "machines": sorted({_machine(place) for place in places}),
+        "software": sorted({f"Python {place['python']}" for place in places} | packages),
+        "commits": sorted({_commit(record["code"]) for record in records}),
+        "stages": sorted(stages, key=lambda stage: -stage["minutes"]),
+    }
+
+
+def _machine(place: dict) -> str:
+    """Device and threads; the number of cores where this is the processor's machine."""
+    cores = f", {os.cpu_count()} cores" if place["device"] == cpu() else ""
+    return f"{place['device']}{cores}, {place['threads']} thread(s) a job"
+
+
+def _commit(code: dict) -> str:
+    changed = " with changes" if code.get("dirty") else ""
+    return f"{code['version']}, commit {code.get('commit', 'unknown')}{changed}"
+
+
+def command(kind: str, name: str, config: str) -> str:
+    """What makes an artefact, with ``config`` such as ``tier=mini``."""
+    target = f"paper_figures/{name}.pdf" if kind == "figures" else f"results/{name}.csv"
+    return f"snakemake {target} --config {config}"
+
+
+def page(folder: Path) -> str:
+    """The page of a folder, made of its CSVs and its ``provenance.json``."""
+    about = read_json(folder / "provenance.json")
+    lines = [
+        f"| {key} | {'; '.join(about[name])} |"
+        for key, name in (("machine", "machines"), ("code", "commits"), ("software", "software"))
+    ]
+    sections = [_section(folder, about["config"], **artefact) for artefact in about["artefacts"]]
+    stages = pd.DataFrame(about["stages"], columns=STAGES).to_markdown(index=False, disable_numparse=True)
+    took = "Minutes of all jobs of a stage and of the longest one; the largest peak of memory in MiB."
+    sections.append(f"## What it took\n\n{took}\n\n{stages}")
+    origin = "\n".join(["| | |", "|---|---|", *lines, ""])
+    shown = {key: about[key] for key in ("benchmark", "tier", "config", "first", "last")}
+    return PAGE.format(**shown, origin=origin, sections="\n\n".join(sections))
+
+
+def _section(folder: Path, config: str, kind: str, name: str, title: str) -> str:
+    frame = pd.read_csv(require(folder / f"{name}.csv"))
+    link = f"[{name}.csv]({name}.csv)"
+    if kind == "tables":
+        content = readable(frame).to_markdown(index=False, disable_numparse=True)
+    elif kind == "figures":
+        content = f"![{title}]({name}.png)"
+    else:
+        content = glance(frame) if kind == "claims" else ""
+        link = f"[{name}.md]({name}.md), {link}"
+    parts = [f"## {title}", f"```sh\n{command(kind, name, config)}\n```", content, f"All numbers: {link}"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def check(folder: Path) -> None:
+    """Raise a `CCAError` unless a published folder is whole and its page says what its files say."""
+    listed = read_json(folder / "provenance.json")["files"]
+    present = {path.name for path in folder.iterdir()} - {"README.md", "provenance.json"}
+    if strays := present ^ set(listed):
+        raise CCAError(f"{folder}: {min(strays)} is missing or not of this page; publish the tier again")
+    if require(folder / "README.md").read_text() != page(folder):
+        raise CCAError(f"{folder}/README.md: its numbers are not those of its CSVs; publish the tier again")
+    for name, kept in listed.items():
+        if sha256(folder / name) != kept:
+            raise CCAError(f"{folder}/{name}: changed after it was published; publish the tier again")

@@ -1,0 +1,173 @@
+"""Published results: a page that says what its files say, small pictures, and what is refused."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cca.config import Tier, load_tier
+from cca.errors import CCAError
+from cca.files import sha256, write_json
+from cca.provenance import record_path
+from cca.report import publish
+
+REPOSITORY = Path(__file__).parents[2]
+PUBLISHED = sorted(path.parent for path in REPOSITORY.glob("docs/results/*/README.md"))
+TABLES, FIGURES, OTHERS = ("table2",), ("fig_beta",), ("claims", "pitfalls")
+
+
+@pytest.fixture(scope="module")
+def tier() -> Tier:
+    """Smoke with one table, one figure, claims and pitfalls."""
+    whole = load_tier("smoke", REPOSITORY / "workflow/config")
+    kept = {"tables": {name: whole.tables[name] for name in TABLES}}
+    kept["figures"] = {name: whole.figures[name] for name in FIGURES}
+    return whole.model_copy(update={**kept, "theory": None})
+
+
+def record(out: Path, started: str, inputs: list[Path], seconds: float = 60, commit: str = "c0ffee") -> None:
+    environment = {"device": "Abacus", "python": "3.14", "threads": 1, "packages": {"torch": "9.9"}}
+    described = {"path": str(out), "sha256": sha256(out)}
+    entry = {"stage": out.parent.name, "started": started, "wall_seconds": seconds, "output": described}
+    entry |= {"environment": environment, "code": {"version": "0.1", "commit": commit, "dirty": False}}
+    paths = [{"path": str(path), "sha256": sha256(path)} for path in inputs]
+    write_json(record_path(out), {**entry, "peak_memory_bytes": 2**20, "inputs": {"results": paths}})
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Results of that tier, made up, all of them of one file of metrics."""
+    folder = tmp_path / "results/smoke"
+    for name in ("tables", "figures", *OTHERS, "m", "stale"):
+        (folder / name).mkdir(parents=True)
+    for name in ("m", "stale"):
+        (folder / name / "metrics.json").write_text("{}")
+    record(folder / "m/metrics.json", "2026-01-02T03:04:05+00:00", [], seconds=90)
+    record(folder / "stale/metrics.json", "2020-01-01T00:00:00+00:00", [], commit="badbad")
+    rows = {"model": ["M", "N"], "source": "measured", "benchmark": "b", "fid": [12.3456, 7.0]}
+    pd.DataFrame(rows | {"fid_std": [0.5, None]}).to_csv(folder / "tables/table2.csv", index=False)
+    pd.DataFrame({"beta": [1]}).to_csv(folder / "figures/fig_beta.csv", index=False)
+    noise = np.random.default_rng(0).integers(256, size=(600, 1600, 3), dtype=np.uint8)
+    Image.fromarray(noise // 64 * 64).save(folder / "figures/fig_beta.png")
+    (folder / "figures/fig_beta.pdf").write_text("pdf")
+    claims = {"claim": ["x_helps"], "model": ["M"], "verdict": ["inconclusive"], "note": ["one seed"]}
+    pd.DataFrame(claims).to_csv(folder / "claims/claims.csv", index=False)
+    pd.DataFrame({"name": ["y"]}).to_csv(folder / "pitfalls/pitfalls.csv", index=False)
+    for name in OTHERS:
+        (folder / name / f"{name}.md").write_text(f"# {name}\n")
+    for made in ("tables/table2.csv", "figures/fig_beta.pdf", "claims/claims.csv", "pitfalls/pitfalls.csv"):
+        record(folder / made, "2026-01-03T00:00:00+00:00", [folder / "m/metrics.json"])
+    return folder
+
+
+@pytest.fixture
+def published(tier: Tier, results: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "docs/smoke"
+    assert publish.run(tier, name="smoke", results=results, out=out) == sum(
+        path.stat().st_size for path in out.iterdir()
+    )
+    return out
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_what_is_published_here_says_what_its_files_say(folder: Path) -> None:
+    publish.check(folder)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= publish.LIMIT
+    assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) <= 3_000_000
+
+
+def test_the_page_has_numbers_verdicts_pictures_and_where_they_come_from(published: Path) -> None:
+    publish.check(published)
+    page = (published / "README.md").read_text()
+    assert re.search(r"\| M +\|.* 12.35 ± 0.5 +\|", page) and re.search(r"\| N +\|.* 7 +\|", page)
+    assert re.search(r"\| x_helps +\| inconclusive \(one seed\) +\|", page)
+    assert "from 2026-01-02 to 2026-01-03" in page and "2020" not in page  # of nothing but its own sources
+    assert "Abacus" in page and "commit c0ffee" in page and "torch 9.9" in page and "badbad" not in page
+    assert re.search(r"\| m +\| 1 +\| 1.5 +\|", page)  # a job of 90 seconds
+    assert "snakemake results/table2.csv --config tier=smoke" in page
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert {"table2.csv", "fig_beta.png", "claims.md", "pitfalls.md"} <= set(links)
+    assert all((published / link).is_file() for link in links)
+
+
+def test_a_picture_is_made_small_and_keeps_its_shape_and_colours(published: Path, results: Path) -> None:
+    with Image.open(published / "fig_beta.png") as small:
+        assert small.size == (publish.WIDTH, round(600 * publish.WIDTH / 1600))
+    smooth = np.linspace(0, 255, 100 * 100 * 3).reshape(3, 100, 100).transpose(1, 2, 0).astype(np.uint8)
+    many = results / "many.png"
+    Image.fromarray(smooth ^ np.arange(100, dtype=np.uint8)[:, None, None]).save(many)
+    with Image.open(many) as kept, Image.open(io.BytesIO(publish.shrunk(many))) as again:
+        assert (np.asarray(kept) == np.asarray(again.convert("RGB"))).all()  # colours that matter stay
+    flat = results / "flat.png"
+    Image.new("RGB", (40, 30), (213, 94, 0)).save(flat)
+    flat.write_bytes(publish.shrunk(flat))
+    with Image.open(flat) as kept:
+        assert kept.size == (40, 30) and kept.convert("RGB").getpixel((5, 5)) == (213, 94, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("README.md", "12.35", "11.35", "README.md: its numbers are not those of its CSVs"),
+        ("table2.csv", "12.3456", "11.3456", "README.md: its numbers are not those of its CSVs"),
+        ("table2.csv", "12.3456", "12.3457", "table2.csv: changed after it was published"),
+        ("claims.md", "# claims", "# all claims hold", "claims.md: changed after it was published"),
+    ],
+)
+def test_a_changed_page_is_refused(published: Path, name: str, old: str, new: str, message: str) -> None:
+    text = (published / name).read_text()
+    assert old in text
+    (published / name).write_text(text.replace(old, new))
+    with pytest.raises(CCAError) as error:
+        publish.check(published)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_too_many_or_too_few_is_refused(published: Path) -> None:
+    (published / "more.png").touch()
+    with pytest.raises(CCAError, match=r"more.png is missing or not of this page"):
+        publish.check(published)
+    (published / "more.png").unlink()
+    (published / "table2.csv").unlink()
+    with pytest.raises(CCAError, match=r"table2.csv is missing or not of this page"):
+        publish.check(published)
+
+
+def test_publishing_again_leaves_nothing_old(tier: Tier, results: Path, published: Path) -> None:
+    (published / "old.csv").touch()
+    publish.run(tier, name="smoke", results=results, out=published)
+    publish.check(published)
+    assert [path.name for path in published.parent.iterdir()] == ["smoke"]
+
+
+def test_what_cannot_be_published_leaves_the_older_page(
+    tier: Tier, results: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (published / "README.md").read_text()
+
+    def refused(message: str) -> None:
+        with pytest.raises(CCAError, match=message) as error:
+            publish.run(tier, name="smoke", results=results, out=published)
+        assert "\n" not in str(error.value) and (published / "README.md").read_text() == before
+        assert [path.name for path in published.parent.iterdir()] == ["smoke"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "LIMIT", 1000)
+        refused(r"bytes, but at most 1000 may be published")
+    table = results / "tables/table2.csv"
+    table.write_text(table.read_text().replace("12.3456", "2.3456"))
+    refused(r"table2.csv: its checksum is not that of its record: changed by hand")
+    (results / "figures/fig_beta.png").unlink()
+    table.unlink()
+    refused(r"not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
+
+
+def test_the_record_beside_the_page_is_plain_json_with_a_checksum_of_every_file(published: Path) -> None:
+    about = json.loads((published / "provenance.json").read_text())
+    assert about["files"]["table2.csv"] == sha256(published / "table2.csv")
+    assert {"first", "last", "machines", "software", "commits", "stages"} <= set(about)
