@@ -147,7 +147,7 @@ def summary(records: list[dict]) -> dict:
     frame = pd.DataFrame(
         {
             "stage": [record["stage"] for record in records],
-            "minutes": [record["wall_seconds"] / 60 for record in records],
+            "minutes": [seconds(record) / 60 for record in records],
             "memory": [record["peak_memory_bytes"] / 2**20 for record in records],
         }
     )
@@ -169,6 +169,11 @@ def summary(records: list[dict]) -> dict:
         "commits": sorted({_commit(record["code"]) for record in records}),
         "stages": sorted(stages, key=lambda stage: -stage["minutes"]),
     }
+
+
+def seconds(record: dict) -> float:
+    """Duration of a job, with what it spent before it was killed and resumed."""
+    return record["wall_seconds"] + record["measured"].get("seconds_before", 0)
 
 
 def _machine(place: dict) -> str:
