@@ -237,6 +237,8 @@ class Tier(Settings):
             for name, figure in self.figures.items():
                 if made in figure.files() and getattr(self, section) is None:
                     raise CCAError(f"section '{section}' is missing, which the figure '{name}' is made of")
+        for figure in self.figures.values():
+            figure.check(self)
 
     def _check_pitfalls(self) -> None:
         if self.pitfalls is None:

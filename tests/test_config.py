@@ -57,6 +57,10 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ({"pitfalls": {"sampling": {"x": {"topk": 1}}}}, "pitfalls.sampling.x: unknown key 'topk'"),
         ({"pitfalls": {"sampling": {"a/b": {}}}}, "pitfalls.sampling: the name 'a/b' may hold letters"),
         ({"theory": None}, "section 'theory' is missing, which the figure 'fig_theory' is made of"),
+        (
+            {"figures": {"fig_theory": {"beta": 0.3}}},
+            "fig_theory draws a path of {'method': 'cca', 'beta': 0.3",
+        ),
         ({"pitfalls": None}, "section 'pitfalls' is missing, which the figure 'fig_pitfalls' is made of"),
         ({"sede": 1}, "unknown key 'sede'; allowed keys: benchmark, claims, "),
         ({"data": {"chanels": 1}}, "unknown key 'data.chanels'; allowed keys: channels, "),

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from cca import objectives
+from cca.errors import CCAError
 from cca.theory import minimisers
 from cca.theory.distances import effective_scale, kl, total_variation
 from cca.theory.paths import descend
 from cca.theory.sequences import guided
-from cca.theory.settings import Paths, TheorySettings
+from cca.theory.settings import Paths, TheorySettings, described
 from cca.theory.world import Worlds, draw
 
 NCE = {"name": "cca", "beta": 1, "lam": 1}
@@ -24,7 +25,11 @@ Row = tuple[dict, dict[str, Tensor]]
 
 
 def measure(settings: TheorySettings) -> pd.DataFrame:
-    """The columns of `SETTING`, ``world``, and the measured ones (see docs/theory.md)."""
+    """The columns of `SETTING`, ``world``, and the measured ones (see docs/theory.md).
+
+    Raises:
+        CCAError: a minimiser is not found.
+    """
     degrees, seeds = settings.informativeness, range(settings.worlds)
     worlds = draw(seeds, settings.tokens, settings.length, settings.labels, degrees)
     places = pd.MultiIndex.from_product([degrees, seeds], names=["informativeness", "world"])
@@ -44,7 +49,10 @@ def measure(settings: TheorySettings) -> pd.DataFrame:
 
 
 def compare(worlds: Worlds, p: Tensor) -> dict[str, Tensor]:
-    """A distribution (W, K, N) against the nearest target, and CFG of the same effective scale with it."""
+    """A distribution (W, K, N) against the nearest target, and CFG of the same effective scale with it.
+
+    NaN in worlds without a nearest target, but for ``g_pos`` and ``g_neg``.
+    """
     scale = effective_scale(worlds, p)
     nearest, g = worlds.target(scale), p - worlds.conditional
     cfg = guided(worlds.conditional, worlds.marginal, scale, worlds.tokens)
@@ -94,22 +102,27 @@ def _minimisers(worlds: Worlds, betas: list[float], lams: list[float]) -> Iterat
         for lam in lams:
             loss = objectives.bind({"name": "cca", "beta": beta, "lam": lam})
             p, slope = minimisers.normalised(loss, worlds)
+            if not slope.max() <= minimisers.TOLERANCE:
+                raise CCAError(
+                    f"no minimiser of CCA found at beta {beta:g}, lam {lam:g} (slope {slope.max():.1g} after "
+                    f"{minimisers.MOST_STEPS} steps); leave one of them out of theory.betas or theory.lams"
+                )
             values = compare(worlds, p) | to_nominal(worlds, p, 1 / beta)
             values |= {"error": slope, "exact_lam": limit, "exists": torch.ones_like(limit)}
+            values["exact"] = (limit >= lam).double()
             yield {"kind": "minimiser", "method": "cca", "beta": beta, "lam": lam, "s": 1 / beta}, values
     for lam in lams:
         p = minimisers.unlearned(worlds, lam)
         exists = p.isnan().logical_not().all(dim=-1).all(dim=-1)
         values = {name: torch.where(exists, value, torch.nan) for name, value in compare(worlds, p).items()}
-        yield {"kind": "minimiser", "method": "unlearn", "lam": lam}, values | {"exists": exists.double()}
+        values |= {"exists": exists.double(), "exact": exists.double()}
+        yield {"kind": "minimiser", "method": "unlearn", "lam": lam}, values
 
 
 def _paths(worlds: Worlds, settings: Paths) -> Iterator[Row]:
     for spec in settings.objectives:
         loss = objectives.bind(spec)
-        names = {"method": spec["name"]} | {
-            key: loss.keywords[key] for key in ("beta", "lam") if key in loss.keywords
-        }
+        names = described(spec)
         for geometry, rate in settings.rates.items():
             path = descend(loss, worlds, geometry, rate, settings.steps)
             for step, p in zip(settings.steps, path, strict=True):

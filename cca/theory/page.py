@@ -6,7 +6,8 @@ LEGEND = """
 Values are means over random worlds, in brackets 95 % t-intervals; docs/theory.md explains them. `s*` is the
 effective guidance scale, the s of the nearest target; KL is to that target, in nats. `ratio` is this KL over
 that of per-token CFG at s = `s*`, a geometric mean: below 1 the method is nearer to the target than CFG,
-above 1 CFG is. One is called nearer where the whole interval says so.
+above 1 CFG is. One is called nearer where the whole interval says so. Where not all worlds have a nearest
+target, `found in` says how many do; `s*`, KL and ratio are then of these alone, the worlds of smaller `s*`.
 """.strip()
 GEOMETRIES = ("plain", "even")
 ALMOST_EXACT = 1e-6
@@ -39,11 +40,9 @@ def page(worlds: pd.DataFrame, summary: pd.DataFrame) -> str:
                 ["nominal_kl", "nominal_tv"],
             ),
             "### Exact minimisers",
-            _table(
-                rows[(rows["kind"] == "minimiser") & (rows["exists"] > 0)],
-                ["method", "beta", "lam", "s"],
-                ["nominal_kl", "exact_lam"],
-            ),
+            _minima(rows[rows["exact"] == rows["exists"]]),
+            "### Minimisers downhill of phi, where λ is above the least exact λ of some worlds",
+            _minima(rows[rows["exact"] < rows["exists"]]),
             "### Along gradient descent from phi",
             "\n".join(f"- {text}" for text in others(rows)),
             _table(
@@ -84,14 +83,17 @@ def minimisers(rows: pd.DataFrame) -> str:
     """How near CCA's minimisers are to a target, of which scale, and whether CFG is nearer."""
     cca = rows[(rows["kind"] == "minimiser") & (rows["method"] == "cca")]
     parts = []
-    for name, part in (("λ <= 1", cca[cca["lam"] <= 1]), ("λ > 1", cca[cca["lam"] > 1])):
+    for name, part in (
+        ("CCA's exact minimisers", cca[cca["exact"] == 1]),
+        ("CCA's minimisers downhill of phi, above the least exact λ,", cca[cca["exact"] < 1]),
+    ):
         if len(part):
             below = (part["effective_s"] < part["s"]).sum()
             parts.append(
-                f"with {name} lie within KL {part['kl'].min():.2g} to {part['kl'].max():.2g} of a target, "
+                f"{name} lie within KL {part['kl'].min():.2g} to {part['kl'].max():.2g} of a target, "
                 f"in {below} of {len(part)} settings one of a scale below the nominal 1/β ({_verdicts(part)})"
             )
-    return f"CCA's exact minimisers {', and '.join(parts)}."
+    return f"{'; '.join(parts)}."
 
 
 def paths(rows: pd.DataFrame) -> str:
@@ -99,11 +101,12 @@ def paths(rows: pd.DataFrame) -> str:
     cca = rows[rows["kind"].isin(GEOMETRIES) & (rows["method"] == "cca")]
     parts = []
     for (kind, beta, lam), path in cca.groupby(["kind", "beta", "lam"], sort=False):
-        nearer = path[path["kl_ratio_high"] < 1]["effective_s"]
+        nearer = [_scale(row) for _, row in path[path["kl_ratio_high"] < 1].iterrows()]
         seen = f"{path['effective_s'].min():.2g} to {path['effective_s'].max():.2g}"
-        where = f"s* {', '.join(f'{s:.2g}' for s in nearer)}" if len(nearer) else "no s*"
+        where = f"s* {', '.join(nearer)}" if nearer else "no s*"
         parts.append(f"{kind}, β = {beta:g}, λ = {lam:g}: at {where}, of {seen}")
-    return f"Along gradient descent from phi CCA is nearer than CFG ({'; '.join(parts)})."
+    told = "; ".join(parts) or "no path of CCA was computed"
+    return f"Where CCA is nearer than CFG along gradient descent from phi: {told}."
 
 
 def others(rows: pd.DataFrame) -> list[str]:
@@ -114,13 +117,19 @@ def others(rows: pd.DataFrame) -> list[str]:
         before, last = path.iloc[max(0, len(path) - 2)], path.iloc[-1]
         texts.append(
             f"After {last['step']:g} {kind} steps {method} is KL {estimate(last, 'kl')} from the target of "
-            f"s* = {last['effective_s']:.2g}; log p of positives and negatives has changed by "
+            f"s* = {_scale(last)}; log p of positives and negatives has changed by "
             f"{last['g_pos']:.2g} and {last['g_neg']:.2g}, after {before['step']:g} by "
             f"{before['g_pos']:.2g} and {before['g_neg']:.2g}."
         )
     bounded = rows[(rows["kind"] == "minimiser") & (rows["method"] == "unlearn")]
     shares = ", ".join(f"{row['exists']:.0%} at λ = {row['lam']:g}" for _, row in bounded.iterrows())
     return [*texts, f"Unlearning has a minimiser in {shares} of the worlds; elsewhere its loss has no bound."]
+
+
+def _scale(row: pd.Series) -> str:
+    """The effective scale, and in how many worlds there is one if not in all."""
+    partly = f" (in {row['found']} of {row['worlds']} worlds)" if row["found"] < row["worlds"] else ""
+    return f"{row['effective_s']:.2g}{partly}"
 
 
 def _verdicts(rows: pd.DataFrame) -> str:
@@ -143,6 +152,8 @@ def estimate(row: pd.Series, name: str) -> str:
 def brief(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> pd.DataFrame:
     """The rows as text: what each is about, the nearest target, the ``measured`` columns that have values."""
     cells = {HEADINGS.get(name, name): rows[name].map(_number) for name in settings}
+    if (rows["found"] < rows["worlds"]).any():
+        cells["found in"] = [f"{row['found']} of {row['worlds']}" for _, row in rows.iterrows()]
     for name in ["effective_s", "kl", "kl_ratio", *measured]:
         if rows[name].notna().any():
             cells[HEADINGS.get(name, name)] = [estimate(row, name) for _, row in rows.iterrows()]
@@ -153,6 +164,11 @@ def _number(value: object) -> object:
     if isinstance(value, str):
         return value
     return "-" if pd.isna(value) else f"{value:g}"
+
+
+def _minima(rows: pd.DataFrame) -> str:
+    rows = rows[(rows["kind"] == "minimiser") & (rows["exists"] > 0)]
+    return _table(rows, ["method", "beta", "lam", "s"], ["nominal_kl", "exact_lam"]) if len(rows) else "None."
 
 
 def _table(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> str:

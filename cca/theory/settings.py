@@ -4,12 +4,18 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from cca.objectives import Objective
+from cca.objectives import Objective, bind
 from cca.settings import Settings
 from cca.theory.paths import Geometry
 
 SUMMARY = Path("theory", "theory.csv")
 """Where the results are, below a tier's."""
+
+
+def described(objective: dict) -> dict:
+    """Method, beta and lam of an objective, as its rows have them; what it does not have is left out."""
+    keywords = bind(objective).keywords
+    return {"method": objective["name"]} | {key: keywords[key] for key in ("beta", "lam") if key in keywords}
 
 
 class Paths(Settings):

@@ -12,7 +12,9 @@ from cca.config import load_tier
 from cca.errors import CCAError
 from cca.report import figures
 from cca.settings import validate
-from cca.theory import TheorySettings, page
+from cca.theory import TheorySettings, minimisers, page
+from cca.theory.measurements import SETTING
+from cca.theory.summary import summarise
 
 SMOKE = load_tier("smoke", Path(__file__).parents[2] / "workflow/config")
 SETTINGS = SMOKE.theory.model_copy(update={"worlds": 3})
@@ -35,7 +37,7 @@ def test_values_are_means_with_t_intervals_over_worlds(made: Path) -> None:
     summary, worlds = pd.read_csv(made / "theory.csv"), pd.read_csv(made / "worlds.csv")
     row = summary[(summary["kind"] == "minimiser") & (summary["beta"] == 0.5) & (summary["lam"] == 1)].iloc[0]
     runs = worlds[(worlds["kind"] == "minimiser") & (worlds["beta"] == 0.5) & (worlds["lam"] == 1)]
-    assert len(runs) == row["worlds"] == 3
+    assert len(runs) == row["worlds"] == row["found"] == 3
     assert row["kl"] == pytest.approx(runs["kl"].mean(), rel=1e-4)
     half = stats.t.ppf(0.975, 2) * runs["kl"].std() / np.sqrt(3)
     assert row["kl_high"] - row["kl"] == pytest.approx(half, rel=1e-3)
@@ -60,6 +62,9 @@ def test_sentences_follow_from_the_numbers() -> None:
             "lam": [np.nan, 1.0, 3.0, 1.0, 1.0],
             "s": [2.0, 2.0, 2.0, np.nan, np.nan],
             "effective_s": [2.1, 0.9, 3.5, 0.4, 1.1],
+            "exact": [np.nan, 1, 0.5, np.nan, np.nan],
+            "worlds": 3,
+            "found": [3, 3, 3, 3, 2],
             "kl": [0.08, 0.011, 0.45, 0.03, 0.02],
             "nominal_kl": [0.09, 0.1, 0.5, np.nan, np.nan],
             "kl_ratio_low": [np.nan, 0.4, 1.5, 1.1, 0.5],
@@ -68,10 +73,35 @@ def test_sentences_follow_from_the_numbers() -> None:
     )
     cfg, minimisers, paths = page.sentences(rows)
     assert cfg == "Per-token CFG at s = 2 is KL 0.09 from the target that it names."
-    assert "λ <= 1 lie within KL 0.011 to 0.011 of a target, in 1 of 1 settings" in minimisers
+    assert "exact minimisers lie within KL 0.011 to 0.011 of a target, in 1 of 1 settings" in minimisers
     assert "CCA is nearer than CFG in 1, β 0.5, λ 1; CFG in 0" in minimisers
     assert "CCA is nearer than CFG in 0; CFG in 1" in minimisers
-    assert "(even, β = 0.02, λ = 1: at s* 1.1, of 0.4 to 1.1)" in paths
+    assert "above the least exact λ, lie within KL 0.45 to 0.45" in minimisers
+    where = "Where CCA is nearer than CFG along gradient descent from phi: "
+    assert paths == f"{where}even, β = 0.02, λ = 1: at s* 1.1 (in 2 of 3 worlds), of 0.4 to 1.1."
+    assert page.paths(rows[:3]) == f"{where}no path of CCA was computed."
+
+
+def test_means_are_of_the_worlds_that_have_a_nearest_target() -> None:
+    worlds = pd.DataFrame({"world": range(3), "effective_s": [1, 3, np.nan], "g_pos": [-1, -2, -6]})
+    worlds = worlds.assign(log_kl_ratio=0.0, **dict.fromkeys(SETTING, 1))
+    (row,) = summarise(worlds).to_dict("records")
+    assert (row["worlds"], row["found"], row["effective_s"], row["g_pos"]) == (3, 2, 2, -3)
+
+
+def test_only_above_the_least_exact_lam_a_minimiser_may_not_be_the_only_one(made: Path) -> None:
+    worlds = pd.read_csv(made / "worlds.csv")
+    cca = worlds[(worlds["kind"] == "minimiser") & (worlds["method"] == "cca")]
+    assert ((cca["lam"] <= cca["exact_lam"]) == (cca["exact"] == 1)).all()
+    assert (cca[cca["lam"] <= 1]["exact"] == 1).all() and (cca[cca["lam"] == 3]["exact"] == 0).any()
+
+
+def test_a_minimiser_that_is_not_found_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minimisers, "MOST_STEPS", 1)
+    with pytest.raises(
+        CCAError, match=r"no minimiser of CCA found at beta 0.02, lam 0.3 \(slope .* after 1 steps"
+    ):
+        theory.run(SETTINGS, out=tmp_path / "theory.csv")
 
 
 def test_a_world_without_information_has_no_scale(tmp_path: Path) -> None:
@@ -93,6 +123,35 @@ def test_impossible_settings_are_one_line(change: dict, message: str) -> None:
     with pytest.raises(CCAError) as error:
         validate(TheorySettings, SETTINGS.model_dump() | change, "theory")
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"informativeness": 5}, "informativeness 5 is not in theory.informativeness"),
+        ({"lams": [1, 7]}, "draws a path of {'method': 'cca', 'beta': 0.02, 'lam': 7.0}, which is not in"),
+        ({"collapse_beta": 0.02}, "draws a path of {'method': 'dpo', 'beta': 0.02}, which is not in"),
+    ],
+)
+def test_the_figure_wants_only_what_is_computed(change: dict, message: str) -> None:
+    figure = SMOKE.figures["fig_theory"]
+    figure.check(SMOKE)
+    with pytest.raises(CCAError) as error:
+        type(figure).model_validate(figure.model_dump() | change).check(SMOKE)
+    assert message in str(error.value)
+
+
+def test_the_figure_keeps_lams_apart_and_says_what_it_cuts(made: Path) -> None:
+    points = pd.read_csv(made / "theory.csv")
+    path = points[(points["kind"] == "even") & (points["method"] == "cca") & (points["beta"] == 0.5)]
+    far = points[points["method"] == "cfg"].assign(effective_s=1e3)
+    axes = SMOKE.figures["fig_theory"].draw(pd.concat([points, path.assign(lam=7), far])).axes
+    lines = {line.get_label(): line for line in axes[3].get_lines()}
+    for lam in ("CCA, λ = 1", "CCA, λ = 7"):
+        assert lines[lam].get_xdata() == pytest.approx(path["step"].to_numpy())
+    assert lines["CCA, λ = 1"].get_color() != lines["CCA, λ = 7"].get_color()
+    texts = [text.get_text() for text in axes[1].texts]
+    assert texts == ["2 points lie outside"]
 
 
 def test_the_figure_draws_the_summary(made: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cca.theory.distances import LARGEST_SCALE, effective_scale, kl, total_variation
+from cca.theory.measurements import compare
 from cca.theory.sequences import chain, guided, unchain
 from cca.theory.world import Worlds, draw
 
@@ -107,7 +108,12 @@ def test_the_effective_scale_of_a_target_is_its_own_and_no_other_target_is_neare
     assert all((kl(worlds, cfg, worlds.target(found + step)) > least).all() for step in (-0.01, 0.01))
 
 
-def test_scales_end_at_the_largest(worlds: Worlds) -> None:
+def test_beyond_the_largest_scale_there_is_none(worlds: Worlds) -> None:
     argmax = torch.nn.functional.one_hot(worlds.ratio.argmax(dim=-1), 27).double()
-    sharp = (argmax * 0.999999999 + 1e-300).log()
-    assert effective_scale(worlds, sharp).max() <= LARGEST_SCALE
+    sharp = (argmax + 1e-300).log()
+    assert effective_scale(worlds, sharp).isnan().all()
+    conditional = torch.tensor([[[0.5001, 0.4999], [0.4999, 0.5001]]], dtype=torch.float64).log()
+    close = Worlds(torch.full((1, 2), 0.5, dtype=torch.float64).log(), conditional, 2)
+    assert effective_scale(close, close.target(0.9 * LARGEST_SCALE)).item() == pytest.approx(900)
+    compared = compare(close, close.target(1.1 * LARGEST_SCALE))
+    assert all(value.isfinite().item() == name.startswith("g_") for name, value in compared.items())

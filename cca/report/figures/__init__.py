@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import matplotlib.figure
@@ -13,6 +14,9 @@ from cca.files import atomic
 from cca.report import style
 from cca.report.measured import Context, Measured
 from cca.settings import Settings
+
+if TYPE_CHECKING:
+    from cca.config import Tier
 
 
 class Figure(Settings, ABC):
@@ -33,6 +37,13 @@ class Figure(Settings, ABC):
     def quality_of(self) -> list[str]:
         """Models whose tokenizers' rFID is drawn; by default none."""
         return []
+
+    def check(self, tier: "Tier") -> None:
+        """Hold the figure against the rest of its tier; by default there is nothing to hold.
+
+        Raises:
+            CCAError: it wants what the tier does not make.
+        """
 
     @abstractmethod
     def points(self, measured: Measured) -> pd.DataFrame:
