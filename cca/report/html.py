@@ -1,5 +1,7 @@
 """Tables as pages of their own, for the workflow's report."""
 
+from html import escape
+
 import pandas as pd
 
 PAGE = """<!doctype html>
@@ -22,7 +24,7 @@ PAGE = """<!doctype html>
 
 def page(title: str, frame: pd.DataFrame) -> str:
     """A page with one table; text is escaped."""
-    return PAGE.format(title=title, content=frame.to_html(index=False, border=0, na_rep="-"))
+    return PAGE.format(title=escape(title), content=frame.to_html(index=False, border=0, na_rep="-"))
 
 
 def content(page: str) -> str:
