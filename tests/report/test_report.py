@@ -1,5 +1,6 @@
 """Tables and figures from made-up metrics."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from cca import checkpoints
 from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import read_json, write_json
-from cca.report import figures, measured, tables
+from cca.report import figures, html, measured, tables
 from cca.report.tables import table3
 from cca.report.tables._readable import latex, readable
 
@@ -73,6 +74,22 @@ def test_table2_mean_and_deviation_over_seeds(results: Path) -> None:
     assert np.isnan(rows["cfg_fid_std"][1]) and rows["fid_std"][1] > 0
     one = table(results, "table2", content | {"seeds": [0]})
     assert one.filter(like="_std").isna().all(axis=None)
+
+
+def test_titles_are_unique_and_parameters_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    same = {"name": "cca", "lam": 0.3}
+    specs = {"a": same, "b": same | {"beta": 0.02}, "c": {"name": "cca", "lam": 1}, "d": {"name": "sft"}}
+    context = measured.Context(**CONTEXT | {"objectives": specs})
+    titles = [measured.Measured(Path(), context).title("m", name) for name in specs]
+    common = "Model-M +CCA (β = 0.02, λ = "
+    assert titles == [f"{common}0.3) [a]", f"{common}0.3) [b]", f"{common}1)", "Model-M +SFT"]
+    monkeypatch.setattr(measured.objectives, "bind", lambda spec: partial(print, kind="hinge", margin=5.0))
+    only = measured.Measured(Path(), measured.Context(**CONTEXT | {"objectives": {"e": {"name": "mine"}}}))
+    assert only.title("m", "e") == "Model-M +mine (kind = hinge, margin = 5)"
+
+
+def test_a_title_is_escaped_on_its_page() -> None:
+    assert "<title>a &lt; b</title>" in html.page("a < b", pd.DataFrame())
 
 
 @pytest.mark.parametrize(
