@@ -59,7 +59,8 @@ def read(settings: DataSettings) -> RawImages:
                 download(URL, source, SHA256)
             except CCAError as error:
                 raise CCAError(f"{error}; or {NAMED}") from None
-    batches = _from_folder(_files(source)) if source.is_dir() else _from_archive(source)
+    mend = WAYS if settings.root else "delete it, and it is downloaded again"
+    batches = _from_folder(_files(source)) if source.is_dir() else _from_archive(source, mend)
     images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return RawImages(images, labels, CLASSES, heldout=np.arange(len(images)) >= BATCH * len(TRAINING))
 
@@ -83,11 +84,11 @@ def _from_folder(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
     return [_decode(path.read_bytes(), str(path)) for path in files]
 
 
-def _from_archive(archive: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+def _from_archive(archive: Path, mend: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """The batches of an archive whose checksum is the published one."""
     if (found := sha256(archive)) != SHA256:
         raise CCAError(
-            f"{archive}: its SHA-256 is {found}, not {SHA256}: half a download, or another archive; {WAYS}"
+            f"{archive}: its SHA-256 is {found}, not {SHA256}: half a download, or another archive; {mend}"
         )
     with tarfile.open(archive, "r:gz") as tar:
         members = {name: tar.extractfile(f"{FOLDER}/{name}").read() for name in [*TRAINING, TEST]}
