@@ -17,8 +17,8 @@ sample its contribution, and the mean of the contributions is resampled (percent
 - Recall: N - 1 times what leaving the sample out takes from it (jackknife). Radii are those without the
   sample, exactly. Its variance is too large rather than too small (Efron & Stein 1981). Drawing references
   while the samples' balls stay would give too narrow an interval: whole regions are covered by one sample's
-  ball or another's. At recall 0 and 1, where no single sample matters, the width is that of a proportion of
-  the references.
+  ball or another's. The interval is joined with Wilson's of a proportion of the references: at recall 0 and
+  1, where no single sample matters, the jackknife has no width.
 - Precision is a proportion of independent samples, as the reference's balls are fixed: Wilson's interval,
   which has a width at 0 and 1 as well.
 
