@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +14,6 @@ from PIL import Image
 from cca.errors import CCAError
 from cca.evaluate.archives import Archive
 from cca.files import sha256
-
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # an error of one line instead
 
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm"}
 LOSSY = {".jpg", ".jpeg", ".webp"}
@@ -108,7 +107,7 @@ class ImageFolder:
         if lossy and not allow_jpeg:
             raise CCAError(f"{lossy[0]}: {_NO_JPEG}")
         self._files, self._allow_jpeg = files, allow_jpeg
-        with self._open(files[0]) as first:
+        with _bombs_refused(), self._open(files[0]) as first:
             self._size = first.size
         self.shape = (len(files), self._size[1], self._size[0], 3)
 
@@ -116,7 +115,9 @@ class ImageFolder:
         """Decoded files."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self._files), size):
-                yield np.stack(list(pool.map(self._decode, self._files[start : start + size])))
+                with _bombs_refused():
+                    decoded = list(pool.map(self._decode, self._files[start : start + size]))
+                yield np.stack(decoded)
 
     def sha256(self) -> str:
         """Of the files' checksums, in order."""
@@ -126,7 +127,10 @@ class ImageFolder:
     def _open(self, path: Path) -> Image.Image:
         try:
             image = Image.open(path)
-        except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            most = f"{Image.MAX_IMAGE_PIXELS:,}"
+            raise CCAError(f"{path}: more than {most} pixels; refused as a decompression bomb") from None
+        except (OSError, ValueError) as error:
             raise CCAError(f"{path}: not an image ({error})") from None
         if image.format in ("JPEG", "WEBP") and not self._allow_jpeg:
             raise CCAError(f"{path}: {_NO_JPEG}")
@@ -145,6 +149,14 @@ class ImageFolder:
                 return np.asarray(image)
             except (OSError, ValueError, SyntaxError) as error:
                 raise CCAError(f"{path}: a damaged image ({error})") from None
+
+
+@contextmanager
+def _bombs_refused() -> Iterator[None]:
+    """Pillow's warning of too many pixels is an error, in all threads: enter it in one of them only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 _NO_JPEG = "lossy compression moves FID by itself; save PNG, or allow JPEG and say so beside the number"

@@ -1,5 +1,6 @@
 import io
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -238,11 +239,24 @@ def test_files_of_another_size_or_damaged(tmp_path):
     whole[16:24] = (20_000).to_bytes(4, "big") * 2  # width and height, and the checksum of their chunk
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     (tmp_path / "0001.png").write_bytes(whole)
-    with pytest.raises(CCAError, match=r"0001\.png: not an image \(.*decompression bomb"):
+    with pytest.raises(CCAError, match=r"0001\.png: more than .* pixels; refused as a decompression bomb"):
         everything(tmp_path, 10)
     (tmp_path / "0001.png").write_bytes(b"hello")
     with pytest.raises(CCAError, match=r"0001\.png: not an image"):
         everything(tmp_path, 10)
+
+
+def test_a_little_too_many_pixels_are_refused_and_warnings_stay_as_they_are(tmp_path, monkeypatch):
+    pngs(tmp_path, rgb(3))
+    before = list(warnings.filters)
+    images = read_side(tmp_path).images
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # below 64: Pillow warns only
+    for read in (lambda: list(images.batches(2)), lambda: read_side(tmp_path)):
+        with pytest.raises(
+            CCAError, match=r"0000\.png: more than 50 pixels; refused as a decompression bomb"
+        ):
+            read()
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize(
