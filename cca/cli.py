@@ -281,9 +281,9 @@ def verify_evaluator(
     ],
     weights: Weights = None,
     cache: Cache = None,
-    published: Annotated[Path, typer.Option(help="YAML file of published figures.")] = Path(
-        "workflow/resources/published.yaml"
-    ),
+    published: Annotated[
+        Path, typer.Option(help="YAML file of published figures.", show_default="this project's")
+    ] = Path(__file__).parent / "evaluate/published.yaml",
 ) -> None:
     """Check this installation against published sample files and their published figures."""
     from cca.evaluate.verify import run  # imports torch-fidelity

@@ -11,7 +11,7 @@ from cca import cli
 from cca.evaluate import evaluator
 from cca.evaluate.verify import lookup
 
-SHIPPED = Path(__file__).parents[2] / "workflow/resources/published.yaml"
+SHIPPED = Path(__file__).parents[2] / "cca/evaluate/published.yaml"
 
 
 @pytest.fixture
