@@ -1,6 +1,7 @@
 """Fetching a file: resumed where it broke off, verified, and there as a whole or not at all."""
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from cca.settings import Settings
 
 CHUNK = 2**16  # bytes; what has come of one is lost when the connection breaks
 TIMEOUT = 60  # seconds without an answer
-TRIES = 4  # of a connection that breaks
+TRIES = 4  # of a connection that breaks or a server that is busy
+PAUSE = 1  # seconds before the second try; twice as long before each later one
 
 
 def https(url: str) -> str:
@@ -60,13 +62,20 @@ def download(url: str, out: Path, expected: str | None = None) -> str:
         CCAError: the server does not answer, refuses, breaks off, or has another file.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    for tries_left in reversed(range(TRIES)):
+    for attempt in range(1, TRIES + 1):
         try:
             part = _fetch(url, out)
             break
         except requests.RequestException as error:
-            if tries_left == 0 or isinstance(error, requests.HTTPError):
-                raise CCAError(f"{url}: not fetched ({error}); the same command goes on from there") from None
+            if isinstance(error, requests.HTTPError) and not _is_busy(error.response):
+                answer = f"{error.response.status_code} {error.response.reason}"
+                raise CCAError(f"{url}: the server answers {answer}; check the URL") from None
+            if attempt == TRIES:
+                reason = " ".join(str(error).split())
+                raise CCAError(
+                    f"{url}: not fetched ({reason}); the same command goes on from there"
+                ) from None
+            time.sleep(PAUSE * 2 ** (attempt - 1))
     found = sha256(part)
     if expected not in (None, found):
         part.unlink()
@@ -93,7 +102,15 @@ def _fetch(url: str, out: Path) -> Path:
     if there and there < int(length):
         with _get(url, Range=f"bytes={there}-") as response:
             _append(response, part, there if response.status_code == requests.codes.partial_content else 0)
+    if length is not None and (size := part.stat().st_size) != int(length):
+        part.unlink()
+        raise requests.ConnectionError(f"{size} bytes came of {length}")
     return part
+
+
+def _is_busy(response: requests.Response) -> bool:
+    """Whether a refusal may pass: too many requests, or the server's own trouble."""
+    return response.status_code == requests.codes.too_many_requests or response.status_code >= 500
 
 
 def _get(url: str, **headers: str) -> requests.Response:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -63,6 +64,14 @@ def server() -> Iterator[Server]:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield running
         running.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited for, which pass at once."""
+    waited: list[float] = []
+    monkeypatch.setattr(fetch.time, "sleep", waited.append)
+    return waited
 
 
 @pytest.fixture
@@ -141,9 +150,71 @@ def test_a_wrong_checksum_leaves_nothing_and_is_not_tried_again(server: Server, 
 
 def test_a_refusal_is_one_line_and_not_asked_again(server: Server, out: Path) -> None:
     server.status = 404
-    with pytest.raises(CCAError, match=r"not fetched \(404 Client Error"):
+    with pytest.raises(CCAError) as error:
         fetch.download(server.url, out)
+    assert str(error.value) == f"{server.url}: the server answers 404 Not Found; check the URL"
     assert len(server.asked) == 1 and not out.exists()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_after_longer_and_longer_pauses(
+    server: Server, out: Path, pauses: list[float], status: int
+) -> None:
+    server.status = status
+    with pytest.raises(CCAError, match=rf"not fetched \({status} .*; the same command goes on from there"):
+        fetch.download(server.url, out)
+    assert len(server.asked) == fetch.TRIES and pauses == [1, 2, 4]
+
+
+def test_a_part_that_is_too_long_is_thrown_away(
+    server: Server, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    server.most = 700_000
+    with pytest.raises(CCAError):
+        fetch.download(server.url, out)
+    (part,) = left(out)
+    part.write_bytes(CONTENT + b"more")
+    server.most = len(CONTENT)
+    with pytest.raises(CCAError, match="1000004 bytes came of 1000000"):
+        fetch.download(server.url, out)
+    assert not left(out) and not out.exists()
+    assert fetch.download(server.url, out) == sha256(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "timed out"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\nabc", "IncompleteRead"),
+        (b"nonsense\r\n\r\n", "nonsense"),
+        (b"", "Remote end closed connection"),
+    ],
+    ids=["silent", "truncated chunk", "not HTTP", "hung up"],
+)
+def test_what_is_no_answer(
+    out: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, reason: str
+) -> None:
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(65536)
+                if answer is None:
+                    done.wait(20)
+                else:
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(CCAError, match=rf"not fetched \(.*{reason}.*\); the same command") as error:
+            fetch.download(f"http://127.0.0.1:{listening.getsockname()[1]}/a.npz", out)
+        done.set()
+        thread.join()
+    assert "\n" not in str(error.value) and not out.exists()
 
 
 def test_a_checksum_is_recorded_at_first_use_and_holds(server: Server, out: Path) -> None:

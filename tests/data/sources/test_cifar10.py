@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cca import fetch
 from cca.data import images
 from cca.data.sources import cifar10
 from cca.errors import CCAError
@@ -103,10 +104,15 @@ def test_without_a_root_the_archive_is_downloaded_to_the_cache(
     for _ in range(2):  # the second time it is there
         assert len(cifar10.read(settings()).images) == 6 * SIZE
     assert cifar10.fingerprint(settings()) == f"sha256 {cifar10.SHA256}"
+    kept = tmp_path / "cache/cca/data/cifar-10-binary.tar.gz"
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(CCAError, match=rf"{kept}: .*; delete it, and it is downloaded again$"):
+        cifar10.read(settings())
 
 
 def test_without_a_network_both_ways_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fetch, "PAUSE", 0)
     monkeypatch.setattr(cifar10, "URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
     with pytest.raises(CCAError, match=r"tar.gz: not fetched .* data.root .*source 'folder'") as error:
         cifar10.read(settings())
