@@ -1,10 +1,6 @@
 """torch-fidelity's Inception with the spatial features that sFID needs, and its weights."""
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -14,13 +10,12 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
+from cca.fetch import download
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
-PUBLISHED = URL_INCEPTION_V3.rpartition("-")[2].partition(".")[0]
-"""The SHA-256 of the published weights begins with this."""
-PATIENCE = 30
-"""Seconds without an answer after which a download is given up."""
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""Of the published weights, whose name gives its beginning."""
 
 
 class InceptionWithSpatial(FeatureExtractorBase):
@@ -77,27 +72,9 @@ def published_weights() -> Path:
         CCAError: they are not there and cannot be downloaded, or are not the published ones.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with network_timeout(PATIENCE):
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED)
-    except (OSError, HTTPException, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CCAError(
-            f"Inception's weights cannot be downloaded ({reason}); download {URL_INCEPTION_V3} elsewhere, "
-            f"and give the file as weights or put it at {path}"
-        ) from None
+    if not path.is_file():
+        try:
+            download(URL_INCEPTION_V3, path, SHA256)
+        except CCAError as error:
+            raise CCAError(f"{error}; or give Inception's weights as a file, or put it at {path}") from None
     return path
-
-
-@contextmanager
-def network_timeout(seconds: float) -> Iterator[None]:
-    """Sockets made in the block give up after so long without an answer; by default they wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

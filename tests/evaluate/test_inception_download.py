@@ -1,95 +1,43 @@
-"""Every way in which the download of Inception's weights fails is one line, and leaves nothing behind."""
+"""Inception's weights where torch-fidelity keeps them; how a download fails is of `tests/test_fetch.py`."""
 
-import hashlib
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate import inception
-from cca.evaluate.inception import published_weights
-
-CONTENT = b"weights" * 100
-HEADER = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode()
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@contextmanager
-def answering(answer: bytes | None) -> Iterator[int]:
-    """A server that gives every request the same answer, or none; its port."""
-    done = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65536)
-                if answer is None:
-                    done.wait(20)
-                else:
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            done.set()
-            thread.join()
 
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of downloads; no proxy; little patience."""
+    """An empty folder of downloads."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(inception, "PATIENCE", 0.5)
-    monkeypatch.setattr(inception, "PUBLISHED", hashlib.sha256(CONTENT).hexdigest()[:8])
     return tmp_path / "hub" / "checkpoints"
 
 
-def download(monkeypatch: pytest.MonkeyPatch, answer: bytes | None) -> Path:
-    with answering(answer) as port:
-        monkeypatch.setattr(inception, "URL_INCEPTION_V3", f"http://127.0.0.1:{port}/weights.pth")
-        return published_weights()
+def test_they_are_downloaded_once(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
+    def download(url: str, out: Path, expected: str) -> None:
+        assert (url, expected) == (URL_INCEPTION_V3, inception.SHA256)
+        out.parent.mkdir(parents=True)  # fails the second time
+        out.write_bytes(b"weights")
+
+    monkeypatch.setattr(inception, "download", download)
+    for _ in range(2):
+        assert inception.published_weights() == hub / URL_INCEPTION_V3.rpartition("/")[2]
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (None, "timed out"),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP Error 404: Not Found"),
-        (HEADER + CONTENT[:300], "invalid hash value"),
-        (CHUNKED + b"100\r\nabc", "IncompleteRead"),
-        (HEADER + CONTENT[::-1], "invalid hash value"),
-        (b"nonsense\r\n\r\n", "nonsense"),
-        (b"", "closed connection without response"),
-    ],
-    ids=["silent", "404", "truncated", "truncated chunk", "another file", "not HTTP", "hung up"],
-)
-def test_failures(monkeypatch, hub, answer, reason):
-    with pytest.raises(CCAError, match="Inception's weights cannot be downloaded") as error:
-        download(monkeypatch, answer)
-    text = str(error.value)
-    assert reason in text and "\n" not in text
-    assert f"put it at {hub}/weights.pth" in text
-    assert list(hub.iterdir()) == []
-    assert socket.getdefaulttimeout() is None
+def test_a_failure_names_the_other_ways(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
+    monkeypatch.setattr(inception, "download", fail)
+    with pytest.raises(CCAError) as error:
+        inception.published_weights()
+    path = hub / URL_INCEPTION_V3.rpartition("/")[2]
+    assert str(error.value) == f"no network; or give Inception's weights as a file, or put it at {path}"
 
 
-def test_nobody_listens(monkeypatch, hub):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    monkeypatch.setattr(inception, "URL_INCEPTION_V3", f"http://127.0.0.1:{port}/weights.pth")
-    with pytest.raises(CCAError, match=r"cannot be downloaded \(.*refused"):
-        published_weights()
+def fail(*_: object) -> None:
+    raise CCAError("no network")
 
 
-def test_a_whole_file_is_kept_and_not_asked_for_again(monkeypatch, hub):
-    path = download(monkeypatch, HEADER + CONTENT)
-    assert path.read_bytes() == CONTENT
-    assert published_weights() == path  # the server has gone
+def test_the_checksum_begins_as_the_name_says() -> None:
+    assert URL_INCEPTION_V3.endswith(f"-{inception.SHA256[:8]}.pth")

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch_fidelity import FeatureExtractorInceptionV3
 
-from cca.errors import CCAError
-from cca.evaluate import inception
 from cca.evaluate.extractors import Extractor, extract, load
 from cca.evaluate.inception import InceptionWithSpatial
 
@@ -138,17 +136,3 @@ def test_spatial_alone_and_in_another_order(weights, images, maps):
     )
     (spatial,) = network(torch.from_numpy(images).permute(0, 3, 1, 2))
     np.testing.assert_allclose(spatial.numpy(), maps["features"].spatial, rtol=1e-5, atol=1e-5)
-
-
-def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
-    def fail(*arguments: object, **options: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(CCAError, match=r"cannot be downloaded \(no network\); download https://"):
-        inception.published_weights()
-
-
-def test_the_checksum_of_the_published_weights():
-    assert inception.PUBLISHED == "6726825d"
