@@ -1,8 +1,8 @@
 """Time and memory of the evaluator's metrics on made-up features, beside what others compute them with.
 
 Every measurement is a process of its own; methods take turns, and the medians of all turns are printed. A
-method that does not fit into the memory allowed is measured on fewer images, as is ours beside it, and
-what it would need is extrapolated and marked with ~.
+method that does not fit into the memory allowed is measured on fewer images, as is ours beside it. Where
+time follows a law, what it would need is extrapolated and marked with ~.
 """
 
 import argparse
@@ -110,15 +110,18 @@ def need_of_part(size: Size) -> float:
 
 
 COMPARISONS = {
-    "FID": (fid_ours, {"numpy.cov, scipy sqrtm": (fid_sqrtm, need_of_cov)}),
+    "FID": (fid_ours, None, {"numpy.cov, scipy sqrtm": (fid_sqrtm, need_of_cov)}),
     "precision, recall": (
         prc_ours,
+        lambda size: size.pairs,
         {
             "torch-fidelity prc": (prc_full, need_of_full),
             "torch-fidelity prc, save_cpu_ram": (prc_part, need_of_part),
         },
     ),
 }
+"""Ours, what time is proportional to, and others with what they need. FID has a part that grows with the
+number of images and one that does not, so that its time is never extrapolated."""
 
 
 def made_up(seed: int, count: int, dim: int, spread: float):
@@ -191,7 +194,7 @@ def row(name: str, size: Size, m: Measurement, ours: Measurement, mark: str = ""
 
 def compare(metric: str, size: Size, memory: float, threads: int, repeats: int) -> list[list[str]]:
     """Lines of the table for one metric."""
-    ours, others = COMPARISONS[metric]
+    ours, work, others = COMPARISONS[metric]
     limits = {name: fitting(size, need, memory) for name, (_, need) in others.items()}
     lines = []
     for limit in sorted(set(limits.values()) | {size}, key=lambda limit: -limit.samples):
@@ -201,10 +204,11 @@ def compare(metric: str, size: Size, memory: float, threads: int, repeats: int) 
         lines += [row(f"{metric}: {name}", limit, m, first) for name, m in zip(here, measured, strict=True)]
         if limit == size:
             whole = first
+        if limit == size or work is None:
             continue
         for name, m in zip(here, measured, strict=True):
             need = others[name][1]
-            time_factor, memory_factor = size.pairs / limit.pairs, need(size) / need(limit)
+            time_factor, memory_factor = work(size) / work(limit), need(size) / need(limit)
             larger = Measurement(m.seconds * time_factor, m.peak * memory_factor, m.values)
             lines.append(row(f"{metric}: {name} (extrapolated)", size, larger, whole, "~"))
     return lines
