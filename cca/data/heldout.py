@@ -1,4 +1,4 @@
-"""The held-out images as a file of samples: what a model that draws from the data itself would score."""
+"""The held-out images as a file of samples: what so many real images score."""
 
 from pathlib import Path
 
