@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -17,7 +18,7 @@ from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.fakes import FakesSettings
-from cca.files import parse_yaml
+from cca.files import parse_yaml, require
 from cca.finetune import FinetuneSettings, Finetuning
 from cca.objectives import Objective
 from cca.pairs import PairsSettings
@@ -25,7 +26,7 @@ from cca.pitfalls.plan import MEASURED, PitfallsSettings, TierPitfalls
 from cca.pretrain import PretrainSettings
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings
-from cca.report.tables import Table, TableSettings
+from cca.report.tables import Table, TableSettings, place
 from cca.sampling import SamplingSettings
 from cca.score import ScoreSettings
 from cca.settings import Settings, as_value_error, merge, validate
@@ -134,6 +135,7 @@ class Tier(Settings):
         with as_value_error():
             self._check_names()
             self._check_parts_fit()
+            self._check_external()
             self._check_experiments()
             self._check_sections()
             self._check_pitfalls()
@@ -214,6 +216,27 @@ class Tier(Settings):
                     f"perceptual.share {[first, last]} overlaps classifier.share {[start, end]}: the "
                     "metrics' classifier must see none of the images that tokenizers are trained through"
                 )
+
+    def _check_external(self) -> None:
+        """Files are there, but for those that the DAG makes."""
+        for name, system in self.external.items():
+            made = system.download or "{results}" in system.file
+            if not made and not Path(system.file).is_file():
+                raise CCAError(f"key 'external.{name}.file': {system.file}: no such file")
+
+    def check_reported(self, folder: Path) -> None:
+        """Hold the reported rows that other systems stand beside against the tables' CSVs in ``folder``.
+
+        Raises:
+            CCAError: no such row.
+        """
+        beside = [system.reported for system in self.external.values() if system.reported]
+        for name, table in self.tables.items():
+            path = folder / f"{name}.csv"
+            if table.shows_external and beside:
+                frame = pd.read_csv(require(path))
+                for model in beside:
+                    place(model, frame, path)
 
     def _check_experiments(self) -> None:
         finetunes = {BASE, *self.finetunes}
@@ -334,7 +357,8 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     """The tier ``name`` of ``folder``, with its preset and then ``overrides`` merged into it key by key.
 
     Raises:
-        CCAError: no such tier or preset, or a key or value that the schema does not allow.
+        CCAError: no such tier or preset, a key or value that the schema does not allow, or a reported row
+            that is not in ``resources/reported`` beside ``folder``.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
@@ -347,4 +371,6 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
         values = presets.take(values, overrides or {})
     except CCAError as error:
         raise CCAError(f"{path}: {error}") from None
-    return validate(Tier, values, str(path))
+    tier = validate(Tier, values, str(path))
+    tier.check_reported(folder.parent / "resources/reported")
+    return tier

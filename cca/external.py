@@ -10,14 +10,20 @@ from cca.settings import Settings
 
 
 def _path_or_url(file: str) -> str:
-    return https(file) if "://" in file else file
+    """A folder's time of change does not tell that a file in it was written over, so it must be one file."""
+    if "://" in file:
+        return https(file)
+    if not file.endswith(".npz"):
+        raise ValueError("a path must name one .npz file; save a folder's images as arr_0 of one")
+    return file
 
 
 class External(Settings):
     """A system, by the samples that its authors publish."""
 
     file: Annotated[str, AfterValidator(_path_or_url)] = Field(
-        min_length=1, description="path, in which {results} is the tier's folder of results, or https URL"
+        min_length=1,
+        description="path of an .npz, in which {results} is the tier's results, or https URL",
     )
     sha256: Sha256 | None = Field(default=None, description="of the file; a URL's is recorded at first use")
     model: str = Field(min_length=1, description="its name in tables")

@@ -22,6 +22,12 @@ ADM = {"file": "https://a.org/b.npz", "model": "ADM", "type": "Diffusion", "guid
     [
         ({"file": "http://a.org/b.npz"}, "key 'external.adm.file': only https URLs are fetched; get the"),
         ({"file": "ftp://a.org/b.npz"}, "key 'external.adm.file': only https URLs are fetched"),
+        ({"file": "pictures"}, "key 'external.adm.file': a path must name one .npz file; save a folder's"),
+        ({"file": "none.npz"}, "key 'external.adm.file': none.npz: no such file"),
+        (
+            {"reported": "ADMM"},
+            "table2.csv: no row of 'ADMM', which a system of 'external' names as reported",
+        ),
         ({"file": ""}, "key 'external.adm.file': String should have at least 1 character"),
         ({"sha256": "12"}, "key 'external.adm.sha256': String should match pattern"),
         ({"guidance": "strong"}, "key 'external.adm.guidance': Input should be a valid boolean"),
