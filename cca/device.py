@@ -4,6 +4,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def pick() -> torch.device:
@@ -17,7 +18,7 @@ def autocast(device: torch.device) -> AbstractContextManager:
 
 
 def make_deterministic(threads: int) -> None:
-    """Fix the number of threads and ask torch for deterministic algorithms.
+    """Fix the number of threads, torch's and NumPy's, and ask torch for deterministic algorithms.
 
     Sums are rounded in an order that depends on the number of threads, so results repeat bit for
     bit only on the same number. cuBLAS repeats only with a workspace of fixed size, a setting that
@@ -26,6 +27,7 @@ def make_deterministic(threads: int) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
+    threadpool_limits(threads)
     if threads > 1 or torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from cca.device import make_deterministic
 
@@ -22,6 +23,9 @@ def test_threads_and_algorithms_are_fixed() -> None:
     torch.backends.cudnn.benchmark = True
     make_deterministic(2)
     assert torch.get_num_threads() == 2
+    assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+    make_deterministic(1)
+    assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
 

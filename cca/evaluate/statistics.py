@@ -8,9 +8,6 @@ import torch
 
 from cca.errors import CCAError
 
-STRIPE = 256
-"""Rows of the scatter matrix that are computed together, from the diagonal on: half of the work."""
-
 
 @dataclass(frozen=True)
 class Statistics:
@@ -44,7 +41,7 @@ class Accumulator:
     def __init__(self, dimension: int):
         self.count = 0
         self._mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # its upper triangle
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: np.ndarray) -> None:
         """Take in a batch of features (B, D)."""
@@ -52,13 +49,12 @@ class Accumulator:
         if not len(batch):
             return
         mean = batch.mean(dim=0)
-        centred = batch - mean
+        centred = (batch - mean).numpy()
         change = mean - self._mean
         total = self.count + len(batch)
-        for start in range(0, len(mean), STRIPE):
-            stripe = centred[:, start : start + STRIPE]
-            self._scatter[start : start + STRIPE, start:].addmm_(stripe.T, centred[:, start:])
-        self._scatter.addr_(change, change, alpha=self.count * len(batch) / total)
+        with np.errstate(invalid="ignore"):  # `statistics` looks for NaN
+            self._scatter += torch.from_numpy(centred.T @ centred)  # NumPy computes half of it
+        self._scatter += torch.outer(change, change) * (self.count * len(batch) / total)
         self._mean += change * (len(batch) / total)
         self.count = total
 
@@ -70,8 +66,7 @@ class Accumulator:
         """
         if self.count < 2:
             raise CCAError(f"a covariance needs at least 2 samples, got {self.count}")
-        upper = self._scatter.triu() / (self.count - 1)
-        covariance = (upper + upper.triu(1).T).numpy()
+        covariance = (self._scatter / (self.count - 1)).numpy()
         mean = self._mean.numpy().copy()
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise CCAError("features are NaN or infinite: check the images and the extractor's weights")
