@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 
 from cca.errors import CCAError
 
@@ -40,22 +39,28 @@ class Accumulator:
 
     def __init__(self, dimension: int):
         self.count = 0
-        self._mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+        self._mean = np.zeros(dimension)
+        self._scatter = np.zeros((dimension, dimension))
+        self._product = np.empty_like(self._scatter)  # new memory for every batch costs a quarter of the time
+        self._centred = np.empty((0, dimension))
 
     def add(self, features: np.ndarray) -> None:
         """Take in a batch of features (B, D)."""
-        batch = torch.from_numpy(np.asarray(features)).to(torch.float64)
-        if not len(batch):
+        size = len(features)
+        if not size:
             return
-        mean = batch.mean(dim=0)
-        centred = (batch - mean).numpy()
-        change = mean - self._mean
-        total = self.count + len(batch)
+        if size > len(self._centred):
+            self._centred = np.empty((size, len(self._mean)))
+        centred = self._centred[:size]
+        centred[...] = features
         with np.errstate(invalid="ignore"):  # `statistics` looks for NaN
-            self._scatter += torch.from_numpy(centred.T @ centred)  # NumPy computes half of it
-        self._scatter += torch.outer(change, change) * (self.count * len(batch) / total)
-        self._mean += change * (len(batch) / total)
+            mean = centred.mean(axis=0)
+            centred -= mean
+            change = mean - self._mean
+            total = self.count + size
+            self._scatter += np.dot(centred.T, centred, out=self._product)  # NumPy computes half of it
+            self._scatter += np.outer(change, change) * (self.count * size / total)
+            self._mean += change * (size / total)
         self.count = total
 
     def statistics(self) -> Statistics:
@@ -66,8 +71,7 @@ class Accumulator:
         """
         if self.count < 2:
             raise CCAError(f"a covariance needs at least 2 samples, got {self.count}")
-        covariance = (self._scatter / (self.count - 1)).numpy()
-        mean = self._mean.numpy().copy()
+        covariance, mean = self._scatter / (self.count - 1), self._mean.copy()
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise CCAError("features are NaN or infinite: check the images and the extractor's weights")
         return Statistics(mean, covariance, self.count)
