@@ -1,4 +1,4 @@
-"""How good a tokenizer is: errors, use of its codes, and the FID of its reconstructions (rFID)."""
+"""How good a tokenizer is: errors, use of its codes, and the FID of reconstructed training images (rFID)."""
 
 import math
 from collections.abc import Iterator
@@ -33,9 +33,10 @@ def run(
 ) -> dict:
     """Stage ``quality``: write `errors` of the held-out images, `use` of the codes, and ``rfid`` as JSON.
 
-    The codes are those of ``settings.reference_images`` training images. ``rfid`` is the FID of these
-    images' reconstructions against the reference batch, by the tier's evaluator, whose whole result is kept
-    as ``evaluation``: no model of these codes is expected to reach a lower one.
+    The codes are those of ``num_images`` training images, ``settings.reference_images`` at most. ``rfid``
+    is the FID of these images' reconstructions against the reference batch: what a model would score that
+    reproduced the codes of its training images. It is by the tier's evaluator, whose whole result is kept
+    as ``evaluation``.
 
     Raises:
         CCAError: files that are damaged or do not belong together.
@@ -57,6 +58,7 @@ def run(
         **errors(coder, data.heldout_images),
         **use(torch.cat(codes).cpu().numpy(), coder.vocab_size),
         "rfid": evaluation["fid"],
+        "num_images": len(chosen),
     }
     write_json(out, measured | {"evaluation": evaluation})
     return measured

@@ -61,6 +61,7 @@ def test_rfid_is_the_evaluators_fid_of_reconstructed_training_images(world, judg
     written = read_json(out)
     assert {key: written[key] for key in measured} == measured
     assert written["evaluation"]["num_samples"] == 30 and written["rfid"] == written["evaluation"]["fid"]
+    assert written["num_images"] == 30
     # the same from all 40 training images, reconstructed here: of other images, so near but not equal
     data, coder = images.load(world.images), tokenizers.load(world.tokenizer)
     with torch.inference_mode():
@@ -72,6 +73,8 @@ def test_rfid_is_the_evaluators_fid_of_reconstructed_training_images(world, judg
     )
     again = run(whole, tokenizer=world.tokenizer, out=out, **judged)
     assert again["rfid"] == pytest.approx(expected["fid"], rel=1e-6) and again["rfid"] != measured["rfid"]
+    many = SETTINGS.model_copy(update={"reference_images": 1000})  # there are 40
+    assert run(many, tokenizer=world.tokenizer, out=out, **judged)["num_images"] == 40
 
 
 def test_a_checkpoint_of_something_else_is_one_line(world, judged, tmp_path):

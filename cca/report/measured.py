@@ -82,16 +82,17 @@ class Measured:
         """The content of a tokenizer's ``quality.json``.
 
         Raises:
-            CCAError: missing or damaged file, or one that lacks its rFID.
+            CCAError: missing or damaged file, or one that lacks its rFID or the number of images.
         """
         path = self.folder / experiments.quality(tokenizer)
         values = read_json(path)
-        if "rfid" not in values:
-            raise CCAError(f"{path}: 'rfid' is missing; delete it and measure again")
+        for key in ("rfid", "num_images"):
+            if key not in values:
+                raise CCAError(f"{path}: '{key}' is missing; delete it and measure again")
         return values
 
     def rfid(self, model: str) -> float:
-        """FID of the reconstructions of a model's tokenizer, below which its samples are not expected."""
+        """FID of the training images as a model's tokenizer reconstructs them."""
         return self.quality(self.context.tokenizers[model])["rfid"]
 
     def parameters(self, model: str) -> int:

@@ -34,6 +34,9 @@ NAMES = {
 }
 """Axis names; the arrow points to what is better."""
 
+RFID = "rFID of decoded\ntraining images"
+"""What the dashed line in figures of FID is called."""
+
 RC = {
     "font.size": 9,
     "axes.labelsize": 9,
@@ -82,10 +85,10 @@ def curve(axis: Axes, points: pd.DataFrame, x: str, y: str, **look: object) -> N
         )
 
 
-def floor(axis: Axes, rfids: pd.Series) -> None:
-    """A thin line at the FID of each tokenizer's reconstructions: samples of its codes stay above it."""
+def rfid_lines(axis: Axes, rfids: pd.Series) -> None:
+    """A thin line at each tokenizer's rFID: what the codes of the training images score."""
     for rfid in rfids.unique():
-        axis.axhline(rfid, color="#8C8C8C", lw=0.8, ls=(0, (6, 3)), zorder=1, label="tokenizer (rFID)")
+        axis.axhline(rfid, color="#8C8C8C", lw=0.8, ls=(0, (6, 3)), zorder=1, label=RFID)
 
 
 def annotate(axis: Axes, values: pd.Series, xs: pd.Series, ys: pd.Series, color: str, below: bool) -> None:

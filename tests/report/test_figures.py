@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     rng = np.random.default_rng(0)
     for model, tokenizer in TOKENIZERS.items():
-        write_json(folder / experiments.quality(tokenizer), {"rfid": RFIDS[model]})
+        write_json(folder / experiments.quality(tokenizer), {"rfid": RFIDS[model], "num_images": 9})
     for number, model in enumerate(MODELS):
         labels = rng.integers(10, size=20)
         for finetune in ["base", *OBJECTIVES]:
@@ -194,19 +194,19 @@ def test_deviations_are_drawn_where_there_are_several_seeds(made: Path, name: st
         assert all((bars(axis) > 0) == drawn for axis in axes_of(name, points))
 
 
-def floors(axis: Axes) -> list[float]:
-    return [line.get_ydata()[0] for line in axis.get_lines() if line.get_label() == "tokenizer (rFID)"]
+def rfid_lines(axis: Axes) -> list[float]:
+    return [line.get_ydata()[0] for line in axis.get_lines() if line.get_label() == style.RFID]
 
 
 @pytest.mark.parametrize("name", METRIC_FIGURES)
-def test_the_floor_of_every_fid_panel_is_the_rfid_of_its_models_tokenizers(made: Path, name: str) -> None:
+def test_the_dashed_line_of_fid_panels_is_the_rfid_of_the_models_tokenizers(made: Path, name: str) -> None:
     axes = axes_of(name, points_of(made, name))
     fid_panels = [axis for axis in axes if axis.get_ylabel() == style.NAMES["fid"]]
     expected = [list(RFIDS.values())] if name == "fig1_scaling" else [[rfid] for rfid in RFIDS.values()]
-    assert [floors(axis) for axis in fid_panels] == expected
-    assert not any(floors(axis) for axis in axes if axis not in fid_panels)
+    assert [rfid_lines(axis) for axis in fid_panels] == expected
+    assert not any(rfid_lines(axis) for axis in axes if axis not in fid_panels)
     (legend,) = axes[0].figure.legends
-    assert [text.get_text() for text in legend.get_texts()].count("tokenizer (rFID)") == 1
+    assert [text.get_text() for text in legend.get_texts()].count(style.RFID) == 1
 
 
 def test_fig1_curves_over_sizes(made: Path) -> None:
@@ -300,7 +300,7 @@ def test_fig5_has_a_curve_for_every_lambda(made: Path) -> None:
     places = [(title, metric) for title in MODELS.values() for metric in ("fid", "inception_score")]
     for axis, (title, metric) in zip(axes, places, strict=True):
         drawn = lines(axis)
-        assert set(drawn) - {"tokenizer (rFID)"} == {"CFG", "CCA + CFG, λ = 1", "CCA + CFG, λ = 3"}
+        assert set(drawn) - {style.RFID} == {"CFG", "CCA + CFG, λ = 1", "CCA + CFG, λ = 3"}
         for label, lam in (("CCA + CFG, λ = 1", 1), ("CCA + CFG, λ = 3", 3)):
             rows = points[(points["panel"] == title) & (points["lam"] == lam)]
             assert drawn[label] == pytest.approx(rows[["s", metric]].to_numpy())

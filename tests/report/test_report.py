@@ -23,7 +23,7 @@ CONTEXT = {
     "objectives": {f"cca_lambda={lam}": {"name": "cca", "lam": lam} for lam in (1, 3)},
     "tokenizers": {"m": "vq"},
 }
-QUALITY = {"psnr": 21.5, "rfid": 0.5, "codebook_use": 0.875, "perplexity": 99.5, "l1": 0.1}
+QUALITY = {"psnr": 21.5, "rfid": 0.5, "codebook_use": 0.875, "perplexity": 99.5, "l1": 0.1, "num_images": 40}
 
 
 @pytest.fixture
@@ -217,15 +217,17 @@ def test_a_readable_table_has_means_with_deviations_and_no_empty_columns() -> No
 def test_the_table_of_tokenizers_has_a_row_each(results: Path) -> None:
     rows = table(results, "tokenizers", {"models": ["m", "m"]})
     (row,) = rows.to_dict("records")
-    assert {key: row[key] for key in ("tokenizer", "psnr", "rfid", "codebook_use", "perplexity")} == {
+    assert {key: row[key] for key in ("tokenizer", *QUALITY.keys() - {"l1"})} == {
         "tokenizer": "vq",
         **{key: value for key, value in QUALITY.items() if key != "l1"},
     }
     markdown = (results / "tokenizers.md").read_text().splitlines()
-    assert len(markdown) == 3 and "rFID ↓" in markdown[0]
-    (results / "tokenizers/vq/quality.json").write_text("{}")
-    with pytest.raises(CCAError, match=r"quality.json: 'rfid' is missing; delete it and measure again"):
-        table(results, "tokenizers", {"models": ["m"]})
+    assert len(markdown) == 3 and "| rFID of training images ↓   | training images   |" in markdown[0]
+    for missing in ("rfid", "num_images"):
+        rest = {key: value for key, value in QUALITY.items() if key != missing}
+        write_json(results / "tokenizers/vq/quality.json", rest)
+        with pytest.raises(CCAError, match=f"quality.json: '{missing}' is missing; delete it and measure"):
+            table(results, "tokenizers", {"models": ["m"]})
 
 
 @pytest.mark.parametrize("name", ["table2", "table3"])

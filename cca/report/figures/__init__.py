@@ -71,8 +71,8 @@ class FigureSettings(Context):
 
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        floors = self.qualities(self.figure.quality_of())
-        return [*self.figure.inputs(results), *(results / path for path in floors)]
+        qualities = self.qualities(self.figure.quality_of())
+        return [*self.figure.inputs(results), *(results / path for path in qualities)]
 
 
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:

@@ -106,7 +106,7 @@ def draw_trade_off(
         for method, other in starts.items():
             start = panel[(panel["method"] == method) & (panel["s"] == 0)]
             axis.plot(start["inception_score"], start["fid"], ls="none", zorder=3, **style.look(other))
-        style.floor(axis, panel["rfid"])
+        style.rfid_lines(axis, panel["rfid"])
         axis.set(title=title, xlabel=style.NAMES["inception_score"], ylabel=style.NAMES["fid"])
         style.log_y(axis)
     style.legend(figure, title=note, title_fontsize=8)
@@ -123,7 +123,7 @@ def draw_metrics(
         for axis, metric in zip(row, ("fid", "inception_score"), strict=True):
             draw_panel(axis, panel, metric)
             if metric == "fid":
-                style.floor(axis, panel["rfid"])
+                style.rfid_lines(axis, panel["rfid"])
             axis.set(title=title, xlabel=style.NAMES[x], ylabel=style.NAMES[metric])
     style.legend(figure)
     return figure

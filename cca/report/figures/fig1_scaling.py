@@ -82,7 +82,7 @@ class Figure(figures.Figure):
         for axis, (title, panel) in zip(axes[0], panels, strict=True):
             for method, curve in panel.groupby("method", sort=False):
                 style.curve(axis, curve, "parameters", "fid", **style.look(method))
-            style.floor(axis, panel["rfid"])
+            style.rfid_lines(axis, panel["rfid"])
             axis.set(title=title, xlabel=style.NAMES["parameters"], ylabel=style.NAMES["fid"], xscale="log")
             axis.set_xticks(sorted(panel["parameters"].unique()))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))

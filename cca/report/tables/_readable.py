@@ -13,7 +13,8 @@ NAMES = {
     "cfg_inception_score": "IS with CFG ↑",
     "num_samples": "samples",
     "psnr": "PSNR ↑",
-    "rfid": "rFID ↓",
+    "rfid": "rFID of training images ↓",
+    "num_images": "training images",
     "codebook_use": "codes used ↑",
     "perplexity": "perplexity ↑",
 }

@@ -1,4 +1,4 @@
-"""The tokenizers: how well they reconstruct, how evenly they use their codes, and their rFID."""
+"""The tokenizers: how well they reconstruct, and how evenly they use their codes."""
 
 from pathlib import Path
 
@@ -8,9 +8,16 @@ from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
 
+COLUMNS = ("psnr", "rfid", "num_images", "codebook_use", "perplexity")
+
 
 class Table(tables.Table):
-    """The tokenizers of these models, a row each."""
+    """The tokenizers of these models, a row each.
+
+    rFID is the FID of ``num_images`` reconstructed training images against the reference batch, what a
+    model would score that reproduced the codes of its training images; the use of the codes is by the same
+    images. PSNR is of the held-out ones.
+    """
 
     models: list[str] = Field(min_length=1)
 
@@ -32,9 +39,7 @@ class Table(tables.Table):
         return [
             {
                 "tokenizer": name,
-                **{
-                    key: measured.quality(name)[key] for key in ("psnr", "rfid", "codebook_use", "perplexity")
-                },
+                **{key: measured.quality(name)[key] for key in COLUMNS},
                 "origin": f"{measured.folder}/tokenizers/{name}",
             }
             for name in names
