@@ -42,7 +42,7 @@ class Bench:
         check_comparable(self._reference, side, self._settings.k)
         common_identity(self._reference, side, LazyExtractor(self._settings, self._weights, self._device))
         images = np.concatenate(list(side.images.batches(self._settings.batch_size)))
-        return Case(images, side.labels, data)
+        return Case(images, side.labels, data, self._settings.k)
 
     def measure(self, case: Case) -> dict[str, float | None]:
         """The five metrics, and of how many samples and reference images precision and recall are."""

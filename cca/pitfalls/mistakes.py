@@ -24,12 +24,13 @@ class Case:
 
     ``reference`` are images (M, H, W, 1 or 3) to compare with, None for the stored reference. sFID is of
     the extractor's feature ``layer``, the samples' in the wrong order if ``channels_first``. ``data`` is
-    what a wrong reference can be made of.
+    what a wrong reference can be made of; ``k`` is that of precision and recall, which need k + 1 images.
     """
 
     images: np.ndarray
     labels: np.ndarray
     data: ImageData
+    k: int
     reference: np.ndarray | None = None
     layer: str = SPATIAL
     channels_first: bool = False
@@ -46,8 +47,8 @@ class Mistake:
 
 
 def fewer(case: Case, divisor: int) -> Case:
-    """The first N / ``divisor`` samples, 4 at least."""
-    count = max(len(case.images) // divisor, 4)
+    """The first N / ``divisor`` samples, k + 1 at least."""
+    count = max(len(case.images) // divisor, case.k + 1)
     return replace(case, images=case.images[:count], labels=case.labels[:count])
 
 
@@ -90,10 +91,10 @@ def wrong_range(case: Case) -> Case:
 
 
 def small_reference(case: Case, count: Callable[[ImageData], int]) -> Case:
-    """A random subset of the training images as reference, 4 at least."""
+    """A random subset of the training images as reference, k + 1 at least."""
     images = case.data.train_images
     order = generator("pitfalls", "reference").permutation(len(images))
-    return replace(case, reference=images[order[: max(count(case.data), 4)]])
+    return replace(case, reference=images[order[: max(count(case.data), case.k + 1)]])
 
 
 def heldout_reference(case: Case) -> Case:

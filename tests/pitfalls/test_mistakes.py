@@ -24,7 +24,7 @@ def case() -> Case:
     images = (pixels + noise).clip(0, 255).astype(np.uint8)
     grey = rng.integers(256, size=(50, 12, 12, 1), dtype=np.uint8)
     data = ImageData(grey[:40], np.arange(40) % 3, grey[40:], np.arange(10) % 3, ["a", "b", "c"])
-    return Case(images, rng.permutation(np.arange(60) % 3), data)
+    return Case(images, rng.permutation(np.arange(60) % 3), data, k=3)
 
 
 def rows(images: np.ndarray) -> list[bytes]:
@@ -60,6 +60,13 @@ def test_fewer_samples_are_the_first_ones(case: Case) -> None:
         assert (spoiled.images == case.images[:count]).all() and len(spoiled.labels) == count
 
 
+@pytest.mark.parametrize("k", [3, 8])
+def test_precision_and_recall_are_defined_whatever_is_left_out(case: Case, k: int) -> None:
+    case = replace(case, k=k)
+    assert len(BY_NAME["a tenth of the samples"](case).images) == max(6, k + 1)
+    assert len(BY_NAME["a tenth of the reference"](case).reference) == k + 1
+
+
 @pytest.mark.parametrize("count", [60, 58])
 def test_copies_are_as_many_samples_but_fewer_images(case: Case, count: int) -> None:
     case = replace(case, images=case.images[:count], labels=case.labels[:count])
@@ -87,7 +94,7 @@ def test_kernels_lose_more_the_simpler_they_are(case: Case) -> None:
 
 def test_a_constant_image_survives_every_resize() -> None:
     flat = np.full((4, 8, 8, 3), 255, np.uint8)
-    case = Case(flat, np.zeros(4, int), data=None)
+    case = Case(flat, np.zeros(4, int), data=None, k=3)
     for kernel in ("bicubic", "bilinear", "nearest"):
         assert (BY_NAME[f"resized, {kernel}"](case).images == flat).all()
 
