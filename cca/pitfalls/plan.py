@@ -18,7 +18,7 @@ class TierPitfalls(Settings):
     model: str
     finetune: str = BASE
     scale: float = Field(ge=0, description="the right guidance scale")
-    seeds: list[int] = Field(min_length=2, description="the first is compared with; all show the noise")
+    seeds: list[int] = Field(min_length=2, description="all show the noise; mistakes are made with the first")
     splits: int = Field(default=10, ge=1, description="of the Inception Score: 50,000 samples are 10")
     sampling: dict[str, dict] = Field(
         default={}, description="by name: what is changed in the model's sampling settings"
@@ -36,7 +36,7 @@ class TierPitfalls(Settings):
 
     @property
     def right(self) -> Experiment:
-        """The experiment that everything is compared with."""
+        """The experiment that is spoiled."""
         return self.experiment(self.seeds[0], self.scale)
 
     def experiments(self) -> list[Experiment]:

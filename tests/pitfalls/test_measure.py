@@ -121,21 +121,28 @@ def test_the_csv_says_what_the_json_says(results: Path, rows: dict[str, dict]) -
     for name, row in rows.items():
         for metric in METRICS:
             assert frame[metric][name] == pytest.approx(row[metric], rel=1e-5)
-            change = row[metric] - rows["right"][metric]
+            change = row[metric] - (rows["right"][metric] + rows["seed 1"][metric]) / 2
             assert frame[f"{metric}_change"][name] == pytest.approx(change, rel=1e-5, abs=1e-12)
+    assert frame["fid_moved"].isna().tolist() == [name in ("right", "seed 1") for name in rows]
     page = (results / "pitfalls.md").read_text()
     assert all(f"| {name} " in page for name in rows)
+    half = 12.7062 * 3**0.5 * abs(rows["right"]["fid"] - rows["seed 1"]["fid"]) / 2  # t(1) at 0.975
+    assert f"mean of these 2, FID ± {half:.2g}, IS ± " in page.replace("\n", " ")
     assert "<table" in (results / "pitfalls.html").read_text()
 
 
-def test_a_move_is_more_than_twice_the_deviation_over_seeds() -> None:
-    rows = [
-        {"group": group, "name": group, **dict.fromkeys(METRICS, value)}
-        for group, value in [("right", 10), ("noise", 9), ("noise", 11), ("x", 12), ("x", 12.1), ("x", 7.9)]
-    ]
-    frame = table.framed(rows)
-    assert frame["fid_moved"].tolist() == [0, 0, 0, 0, 1, -1]
-    assert frame["recall_change"].tolist() == pytest.approx([0, -1, 1, 2, 2.1, -2.1])
+def framed(right: list[float], others: list[float]) -> pd.DataFrame:
+    groups = ["right", *["noise"] * (len(right) - 1), *["x"] * len(others)]
+    values = [dict.fromkeys(METRICS, value) for value in (*right, *others)]
+    return table.framed([{"group": g, "name": g, **v} for g, v in zip(groups, values, strict=True)])
+
+
+def test_a_move_is_outside_of_the_prediction_interval_of_a_new_seed() -> None:
+    # mean 10, s = 1, t(2) at 0.975 = 4.3027: 4.3027 sqrt(4 / 3) = 4.9683
+    frame = framed([9, 10, 11], [14.96, 14.98, 5.04, 5.02, 10])
+    assert frame["fid"][:3].std() == pytest.approx(1)
+    assert frame["fid_moved"][3:].tolist() == [0, 1, 0, -1, 0] and frame["fid_moved"][:3].isna().all()
+    assert frame["recall_change"].tolist()[3:] == pytest.approx([4.96, 4.98, -4.96, -4.98, 0])
 
 
 def test_a_reference_of_another_extractor_is_refused(world, results: Path, tmp_path: Path) -> None:
@@ -151,7 +158,7 @@ def test_an_extractor_without_spatial_features_is_one_line(world, results: Path)
     loaded = extractors.Loaded(torch.nn.Identity(), ("pool",), "clip-rn50", None, torch.device("cpu"))
     bench = Bench(settings, results / "reference.npz", None)
     images = image_data.load(world.images)
-    case = Case(images.train_images, images.train_labels, images)
+    case = Case(images.train_images, images.train_labels, images, k=3)
     with (
         mock.patch.object(extractors, "load", return_value=loaded),
         pytest.raises(CCAError, match="clip-rn50 has no feature 'spatial', which pitfalls of sFID need"),

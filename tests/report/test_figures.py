@@ -19,6 +19,7 @@ from cca.files import read_json, read_npz, write_json, write_npz
 from cca.pitfalls.plan import MEASURED
 from cca.pitfalls.table import framed
 from cca.report import figures, style
+from cca.report.figures import fig_pitfalls
 from cca.report.figures.fig3_samples import grid
 from cca.report.measured import Measured
 
@@ -371,14 +372,14 @@ def test_fig_pitfalls_draws_a_mark_a_mistake_and_says_which_way_it_moved(made: P
     points = points_of(made, "fig_pitfalls")
     axes = axes_of("fig_pitfalls", points)
     for axis, metric in zip(axes, METRICS, strict=True):
-        right, *marks = axis.get_lines()
-        assert set(right.get_xdata()) == {points[metric][0]}
+        line, *marks = axis.get_lines()
+        assert list(line.get_xdata()) == pytest.approx([points[metric][:3].mean()] * 2)
         assert [mark.get_xdata()[0] for mark in marks] == points[metric][3:].tolist()
-        noise = 2 * points[metric][:3].std()
+        noise = 4.3027 * (4 / 3) ** 0.5 * points[metric][:3].std()  # t(2) at 0.975
         better = -1 if metric in ("fid", "sfid") else 1
         changes = better * points[f"{metric}_change"][3:]
-        expected = ["^" if change > noise else "v" if change < -noise else "o" for change in changes]
-        assert [mark.get_marker() for mark in marks] == expected
+        looks = ["better" if change > noise else "worse" if change < -noise else "same" for change in changes]
+        assert [mark.get_marker() for mark in marks] == [fig_pitfalls.LOOKS[name]["marker"] for name in looks]
     names = [label.get_text() for label in axes[0].get_yticklabels()]
     assert names == points["name"][3:].tolist()
 
@@ -394,6 +395,12 @@ def test_fig_pitfalls_keeps_a_mark_far_off_at_the_edge_and_writes_its_value() ->
         assert marks[:-1] == pytest.approx(np.linspace(1, 2, 20))
         assert low < 1 and 2 < marks[-1] < high < 10
         assert [text.get_text() for text in axis.texts] == ["500"]
+
+
+def test_colours_and_markers_of_fig_pitfalls_are_no_methods() -> None:
+    for key in ("color", "marker"):
+        own = {look[key] for look in fig_pitfalls.LOOKS.values()}
+        assert len(own) == 3 and own.isdisjoint(look[key] for look in style.METHODS.values())
 
 
 def test_methods_differ_in_colour_and_in_marker() -> None:

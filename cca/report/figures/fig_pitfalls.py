@@ -14,7 +14,7 @@ from cca.evaluate.protocol import METRICS
 from cca.experiments import Experiment
 from cca.files import read_json
 from cca.pitfalls.plan import MEASURED
-from cca.pitfalls.table import NOISE, framed
+from cca.pitfalls.table import framed, is_right, noise
 from cca.report import figures, style
 from cca.report.measured import Measured
 
@@ -29,10 +29,11 @@ LOWER_IS_BETTER = ("fid", "sfid")
 FAR = 2.5
 """Marks are at the edge where they are so many times as far off as nine tenths of them."""
 LOOKS = {
-    "worse": {"color": "#D55E00", "marker": "v", "label": "looks worse"},
-    "better": {"color": "#0072B2", "marker": "^", "label": "looks better"},
-    "same": {"color": "#8C8C8C", "marker": "o", "mfc": "white", "label": "within noise"},
+    "worse": {"color": "#8C510A", "marker": "1", "mew": 1.5, "ms": 7, "label": "looks worse"},
+    "better": {"color": "#332288", "marker": "2", "mew": 1.5, "ms": 7, "label": "looks better"},
+    "same": {"color": "#707070", "marker": "h", "mfc": "white", "label": "within noise"},
 }
+"""Other colours and markers than those of `style.METHODS`, which are no part of this figure."""
 
 
 class Figure(figures.Figure):
@@ -51,20 +52,20 @@ class Figure(figures.Figure):
         return framed(read_json(measured.folder / MEASURED))
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
-        """Rows by group; a line at the right value, a band of noise, a mark that says which way it moved.
+        """Rows by group; a line at the seeds' mean, a band of noise, a mark that says which way it moved.
 
         A mark far off the others is drawn at the edge, with its value.
         """
-        known = points["group"].isin(["right", "noise"])
-        rows = points[~known].reset_index(drop=True)
+        rows = points[~is_right(points)].reset_index(drop=True)
+        known = noise(points)
         places = np.arange(len(rows)) + 0.6 * (rows["group"] != rows["group"].shift()).cumsum()
         canvas = Canvas(figsize=(style.COLUMN_WIDTH, 0.9 + 0.165 * places.iloc[-1]), layout="constrained")
         axes = canvas.subplots(1, len(METRICS), sharey=True)
         for axis, metric in zip(axes, METRICS, strict=True):
-            right, noise = points[metric].iloc[0], points.loc[known, metric].std()
-            axis.axvspan(right - NOISE * noise, right + NOISE * noise, color="#BBBBBB", alpha=0.6, lw=0)
-            axis.axvline(right, color="#000000", lw=0.8)
-            low, high = _limits(axis, metric, rows[metric], right)
+            mean, reach = known.loc[metric, ["mean", "reach"]]
+            axis.axvspan(mean - reach, mean + reach, color="#BBBBBB", alpha=0.6, lw=0)
+            axis.axvline(mean, color="#000000", lw=0.8)
+            low, high = _limits(axis, metric, rows[metric], mean)
             for place, value, moved in zip(places, rows[metric], rows[f"{metric}_moved"], strict=True):
                 shown = float(np.clip(value, low, high))
                 axis.plot(shown, place, ls="none", clip_on=False, **LOOKS[_direction(metric, moved)])
@@ -92,17 +93,17 @@ def _direction(metric: str, moved: int) -> str:
     return "worse" if (moved > 0) == (metric in LOWER_IS_BETTER) else "better"
 
 
-def _limits(axis: Axes, metric: str, values: pd.Series, right: float) -> tuple[float, float]:
+def _limits(axis: Axes, metric: str, values: pd.Series, mean: float) -> tuple[float, float]:
     """Scale the axis: logarithmic for distances; return the range in which marks are where they belong."""
-    logarithmic = metric in LOWER_IS_BETTER and values.min() > 0 and right > 0
+    logarithmic = metric in LOWER_IS_BETTER and values.min() > 0 and mean > 0
     if logarithmic:
         axis.set_xscale("log")
     there, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
-    moves = there(values.dropna().to_numpy()) - there(right)
+    moves = there(values.dropna().to_numpy()) - there(mean)
     reach = FAR * np.quantile(np.abs(moves), 0.9) if len(moves) else 0
     ends = np.clip([moves.min(initial=0), moves.max(initial=0)], -reach, reach)
     padding = 0.08 * (ends[1] - ends[0]) or 0.1
-    low, high, *edges = back(there(right) + np.array([*ends, ends[0] - padding, ends[1] + padding]))
+    low, high, *edges = back(there(mean) + np.array([*ends, ends[0] - padding, ends[1] + padding]))
     axis.set_xlim(edges)
     subs = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 5, 7)
     decades = logarithmic and high > 2 * low
