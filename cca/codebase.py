@@ -38,6 +38,9 @@ def _read(module: str) -> tuple[str, list[str]]:
     tree = ast.parse(Path(spec.origin).read_text())
     imports = []
     for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]  # it never runs
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):

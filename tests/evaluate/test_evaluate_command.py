@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cca import cli
-from cca.evaluate import evaluator
+from cca.errors import CCAError
+from cca.evaluate import evaluator, inception
 from cca.evaluate.samples import Features, write_features
 from cca.provenance import record_path
 
@@ -153,14 +153,15 @@ def test_lossy_images_only_when_allowed(monkeypatch, tmp_path, sides, classifier
 
 
 def test_neither_weights_nor_network_is_one_line(monkeypatch, tmp_path, sides):
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no route")
+    def offline(url: str, *_: object) -> None:
+        raise CCAError(f"{url}: not fetched (no route)")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(inception, "download", offline)
     a, b = saved("adm", tmp_path / "a", sides[0]), saved("adm", tmp_path / "b", sides[1])
     with pytest.raises(SystemExit) as stop:
         cca(monkeypatch, "evaluate", a, b)
-    assert stop.value.code.startswith("error: Inception's weights cannot be downloaded (no route)")
+    assert "weights-inception" in stop.value.code and "not fetched (no route)" in stop.value.code
+    assert "or give Inception's weights as a file" in stop.value.code
     assert "\n" not in stop.value.code
 
 
@@ -171,6 +172,6 @@ def test_a_reference_of_another_extractor_is_said_before_any_download(
     out = tmp_path / "reference.npz"
     common = ("--settings", SETTINGS, "--weights", classifier_file, "--out", out)
     cca(monkeypatch, "reference", "--images", a, *common)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(inception, "download", lambda *_: pytest.fail("downloaded"))
     with pytest.raises(SystemExit, match=r"cca-classifier [0-9a-f]{64}'.*{extractor: cca-classifier}"):
         cca(monkeypatch, "evaluate", out, b)
