@@ -7,7 +7,8 @@ Values are means over random worlds, in brackets 95 % t-intervals; docs/theory.m
 effective guidance scale, the s of the nearest target; KL is to that target, in nats. `ratio` is this KL over
 that of per-token CFG at s = `s*`, a geometric mean: below 1 the method is nearer to the target than CFG,
 above 1 CFG is. One is called nearer where the whole interval says so. Where not all worlds have a nearest
-target, `found in` says how many do; `s*`, KL and ratio are then of these alone, the worlds of smaller `s*`.
+target, `found in` says how many do; `s*`, KL and ratio are of these alone: those of smaller `s*`, or those in
+which unlearning has a minimiser.
 """.strip()
 GEOMETRIES = ("plain", "even")
 ALMOST_EXACT = 1e-6
