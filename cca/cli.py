@@ -24,6 +24,7 @@ from cca.options import (
     Out,
     Pairs,
     Protocol,
+    ReferenceBatch,
     Results,
     Seed,
     SizePreset,
@@ -118,7 +119,7 @@ def quality(
     settings: Given,
     images: Images,
     tokenizer: Tokenizer,
-    reference: Annotated[Path, typer.Option(help="Reference batch, made by 'reference'.")],
+    reference: ReferenceBatch,
     out: Out,
     weights: Weights = None,
 ) -> None:
@@ -264,7 +265,7 @@ def pitfalls(
     settings: Given,
     results: Results,
     images: Images,
-    reference: Annotated[Path, typer.Option(help="Reference batch, made by 'reference'.")],
+    reference: ReferenceBatch,
     out: Out,
     weights: Weights = None,
 ) -> None:

@@ -47,3 +47,4 @@ KeepEvery = Annotated[
 SizePreset = Annotated[
     str | None, typer.Option(help="Size preset: cpu, gpu, or auto, by the machine; default: the tier file's.")
 ]
+ReferenceBatch = Annotated[Path, typer.Option(help="Reference batch, made by 'reference'.")]
