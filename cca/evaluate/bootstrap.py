@@ -117,7 +117,7 @@ def frechet_contributions(
         features: (N, D), N >= 2.
         block_size: rows at a time.
     """
-    factor = square_root_factor(torch.from_numpy(reference.covariance))
+    factor = torch.from_numpy(square_root_factor(reference.covariance))
     product = factor.T @ torch.from_numpy(samples.covariance) @ factor
     eigenvalues, vectors = torch.linalg.eigh((product + product.T) / 2)
     positive = eigenvalues > eigenvalues[-1] * len(eigenvalues) * torch.finfo(torch.float64).eps

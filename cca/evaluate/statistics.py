@@ -26,8 +26,8 @@ class Statistics:
     def of(cls, features: np.ndarray) -> Self:
         """Statistics of ``features`` (N, D), N >= 2; the same numbers as `numpy.mean` and `numpy.cov`."""
         gathered = Accumulator(features.shape[1])
-        for start in range(0, len(features), 4096):
-            gathered.add(features[start : start + 4096])
+        for start in range(0, len(features), 8192):
+            gathered.add(features[start : start + 8192])
         return gathered.statistics()
 
 
@@ -51,11 +51,9 @@ class Accumulator:
             return
         if size > len(self._centred):
             self._centred = np.empty((size, len(self._mean)))
-        centred = self._centred[:size]
-        centred[...] = features
         with np.errstate(invalid="ignore"):  # `statistics` looks for NaN
-            mean = centred.mean(axis=0)
-            centred -= mean
+            mean = np.mean(features, axis=0, dtype=np.float64)
+            centred = np.subtract(features, mean, out=self._centred[:size])
             change = mean - self._mean
             total = self.count + size
             self._scatter += np.dot(centred.T, centred, out=self._product)  # NumPy computes half of it
