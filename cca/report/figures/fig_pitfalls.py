@@ -17,15 +17,8 @@ from cca.pitfalls.plan import MEASURED
 from cca.pitfalls.table import framed, is_right, noise
 from cca.report import figures, style
 from cca.report.measured import Measured
+from cca.report.tables._readable import NAMES
 
-TITLES = {
-    "fid": "FID ↓",
-    "inception_score": "IS ↑",
-    "sfid": "sFID ↓",
-    "precision": "Precision ↑",
-    "recall": "Recall ↑",
-}
-LOWER_IS_BETTER = ("fid", "sfid")
 FAR = 2.5
 """Marks are at the edge where they are so many times as far off as nine tenths of them."""
 LOOKS = {
@@ -76,7 +69,7 @@ class Figure(figures.Figure):
                     axis.annotate(
                         text, (shown, place), textcoords="offset points", va="center", fontsize=7, **side
                     )
-            axis.set_title(TITLES[metric])
+            axis.set_title(NAMES[metric])
             axis.tick_params(axis="y", length=0)
             axis.tick_params(axis="x", labelsize=7)
             axis.grid(visible=False, axis="x")
@@ -90,7 +83,7 @@ class Figure(figures.Figure):
 def _direction(metric: str, moved: int) -> str:
     if moved == 0:
         return "same"
-    return "worse" if (moved > 0) == (metric in LOWER_IS_BETTER) else "better"
+    return "worse" if (moved > 0) == NAMES[metric].endswith("↓") else "better"
 
 
 def _limits(axis: Axes, metric: str, values: pd.Series, mean: float) -> tuple[float, float]:
