@@ -88,7 +88,7 @@ def _direction(metric: str, moved: int) -> str:
 
 def _limits(axis: Axes, metric: str, values: pd.Series, mean: float) -> tuple[float, float]:
     """Scale the axis: logarithmic for distances; return the range in which marks are where they belong."""
-    logarithmic = metric in LOWER_IS_BETTER and values.min() > 0 and mean > 0
+    logarithmic = NAMES[metric].endswith("↓") and values.min() > 0 and mean > 0
     if logarithmic:
         axis.set_xscale("log")
     there, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
