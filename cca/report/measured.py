@@ -107,16 +107,18 @@ class Measured:
         return {"name": spec["name"], **objectives.bind(spec).keywords}
 
     def title(self, model: str, finetune: str = BASE) -> str:
-        """A model's name as it is printed, e.g. ``LlamaGen-S +CCA (β = 0.02, λ = 1)``.
+        """A model's name as it is printed, e.g. ``LlamaGen-S +CCA (β = 0.02, λ = 1)``."""
+        title = self.context.titles[model]
+        return title if finetune == BASE else f"{title} +{self.method(finetune)}"
+
+    def method(self, finetune: str) -> str:
+        """A finetune's objective as it is printed, e.g. ``CCA (β = 0.02, λ = 1)``.
 
         A finetune with the objective of another one has its own name behind that, in brackets.
         """
-        title = self.context.titles[model]
-        if finetune == BASE:
-            return title
         name, *parameters = self.objective(finetune).items()
         shown = ((key, f"{v:g}" if isinstance(v, int | float) else v) for key, v in parameters)
         values = ", ".join(f"{style.SYMBOLS.get(key, key)} = {text}" for key, text in shown)
-        title += f" +{style.look(name[1])['label']}" + (f" ({values})" if values else "")
+        method = style.look(name[1])["label"] + (f" ({values})" if values else "")
         others = [self.objective(other) for other in self.context.objectives if other != finetune]
-        return f"{title} [{finetune}]" if self.objective(finetune) in others else title
+        return f"{method} [{finetune}]" if self.objective(finetune) in others else method

@@ -110,12 +110,12 @@ def log_y(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def legend(figure: Figure, **options: object) -> None:
-    """One legend above all panels, each label once."""
+def legend(figure: Figure, ncols: int = 4, **options: object) -> None:
+    """One legend of ``ncols`` columns above all panels, each label once."""
     entries: dict[str, object] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     figure.legend(
-        entries.values(), entries.keys(), loc="outside upper center", ncols=4, frameon=False, **options
+        entries.values(), entries.keys(), loc="outside upper center", ncols=ncols, frameon=False, **options
     )

@@ -326,9 +326,9 @@ def test_fig_dpo_collapse_draws_the_logs(made: Path) -> None:
     axes = axes_of("fig_dpo_collapse", points)
     for row, model in enumerate(MODELS):
         for axis, side in zip(axes[2 * row : 2 * row + 2], ("g_pos", "g_neg"), strict=True):
-            for finetune in ("cca_lambda=1", "dpo"):
+            for finetune, label in (("cca_lambda=1", "CCA (β = 0.02, λ = 1)"), ("dpo", "DPO (β = 0.02)")):
                 logs = [pd.read_csv(made / Experiment(model, finetune, seed, 0).log)[side] for seed in SEEDS]
-                drawn = lines(axis)[finetune]
+                drawn = lines(axis)[label]
                 assert drawn[:, 0].tolist() == list(range(7))
                 assert drawn[:, 1] == pytest.approx(np.mean(logs, axis=0), rel=1e-4, abs=1e-5)
                 rows = points[(points["panel"] == MODELS[model]) & (points["finetune"] == finetune)]

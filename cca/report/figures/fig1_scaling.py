@@ -4,7 +4,6 @@ from pathlib import Path
 
 import matplotlib.figure
 import pandas as pd
-from matplotlib.ticker import EngFormatter
 from pydantic import Field
 
 from cca.experiments import BASE, Experiment
@@ -85,8 +84,16 @@ class Figure(figures.Figure):
             style.rfid_lines(axis, panel["rfid"])
             axis.set(title=title, xlabel=style.NAMES["parameters"], ylabel=style.NAMES["fid"], xscale="log")
             axis.set_xticks(sorted(panel["parameters"].unique()))
-            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.xaxis.set_major_formatter(lambda count, _: short(count))
             axis.minorticks_off()
             style.log_y(axis)
         style.legend(figure)
         return figure
+
+
+def short(count: float) -> str:
+    """A number of parameters in three digits, e.g. ``343M``."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:g}"

@@ -46,7 +46,7 @@ class Figure(figures.Figure):
         return [experiment.log for experiment in self.experiments()]
 
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, finetune, step, g_pos, g_neg, and deviations over several seeds.
+        """Columns panel, method, label, finetune, step, g_pos, g_neg, and deviations over several seeds.
 
         A row a step, as logged: means over the step's pairs that have a true negative, not smoothed.
 
@@ -62,10 +62,12 @@ class Figure(figures.Figure):
             names = {
                 "panel": measured.title(experiment.model),
                 "method": measured.objective(experiment.finetune)["name"],
+                "label": measured.method(experiment.finetune),
                 "finetune": experiment.finetune,
             }
             frames.append(log[["step", *SIDES]].assign(**names))
-        steps = pd.concat(frames).groupby(["panel", "method", "finetune", "step"], sort=False)[list(SIDES)]
+        what = ["panel", "method", "label", "finetune", "step"]
+        steps = pd.concat(frames).groupby(what, sort=False)[list(SIDES)]
         points = steps.mean()
         if len(self.seeds) > 1:
             points = points.join(steps.std().add_suffix("_std"))
@@ -78,8 +80,8 @@ class Figure(figures.Figure):
         for row, (title, panel) in zip(axes, rows, strict=True):
             row[1].sharey(row[0])
             for axis, (side, name) in zip(row, SIDES.items(), strict=True):
-                for (method, finetune), curve in panel.groupby(["method", "finetune"], sort=False):
-                    look = style.look(method) | {"label": finetune}
+                for (method, label), curve in panel.groupby(["method", "label"], sort=False):
+                    look = style.look(method) | {"label": label}
                     axis.plot(curve["step"], curve[side], markevery=max(1, len(curve) // 6), **look)
                     if f"{side}_std" in curve:
                         low, high = (curve[side] + sign * curve[f"{side}_std"] for sign in (-1, 1))
@@ -87,5 +89,5 @@ class Figure(figures.Figure):
                 axis.axhline(0, color="#000000", lw=0.6)
                 axis.set(title=f"{title}, {name}", xlabel="finetuning step")
             row[0].set_ylabel("change of log p (nats)")
-        style.legend(figure)
+        style.legend(figure, ncols=3)
         return figure
