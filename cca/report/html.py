@@ -14,6 +14,7 @@ PAGE = """<!doctype html>
   th, td {{ padding: .3em .7em; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
   th {{ border-bottom: 2px solid #222; position: sticky; top: 0; background: white }}
   tr:hover td {{ background: #f4f4f4 }}
+  summary {{ cursor: pointer; margin: .7em 0; color: #0072B2 }}
   img {{ max-width: 100%; width: 60em }}
 </style>
 <main>
@@ -22,9 +23,19 @@ PAGE = """<!doctype html>
 """
 
 
-def page(title: str, frame: pd.DataFrame) -> str:
-    """A page with one table; text is escaped."""
-    return PAGE.format(title=escape(title), content=frame.to_html(index=False, border=0, na_rep="-"))
+def page(title: str, frame: pd.DataFrame, details: pd.DataFrame | None = None) -> str:
+    """A page with one table and, to be unfolded, one of details; text is escaped."""
+    tables = [_table(frame)] + ([] if details is None else [folded("details", _table(details))])
+    return PAGE.format(title=escape(title), content="\n".join(tables))
+
+
+def folded(name: str, content: str) -> str:
+    """What is shown when its name is clicked."""
+    return f"<details><summary>{escape(name)}</summary>\n{content}\n</details>"
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return frame.to_html(index=False, border=0, na_rep="-")
 
 
 def content(page: str) -> str:

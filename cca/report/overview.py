@@ -8,6 +8,9 @@ from cca.files import atomic, require
 from cca.report import html
 from cca.settings import Settings
 
+LONG = 50
+"""Rows above which a table is folded."""
+
 
 class Part(Settings):
     """A page of a table, ``.html``, or a picture, ``.png``, below the tier's results."""
@@ -41,4 +44,6 @@ def content(path: Path) -> str:
     """What is put on the page of a part."""
     if path.suffix == ".png":
         return f'<img src="data:image/png;base64,{b64encode(path.read_bytes()).decode()}" alt="{path.stem}">'
-    return html.content(path.read_text())
+    table = html.content(path.read_text())
+    rows = table.count("<tr")
+    return html.folded(f"a table of {rows} rows", table) if rows > LONG else table

@@ -90,6 +90,9 @@ def test_titles_are_unique_and_parameters_may_be_text(monkeypatch: pytest.Monkey
 
 def test_a_title_is_escaped_on_its_page() -> None:
     assert "<title>a &lt; b</title>" in html.page("a < b", pd.DataFrame())
+    page = html.page("t", pd.DataFrame({"x": ["p"]}), pd.DataFrame({"y": ["q"]}))
+    shown, _, folded = page.partition("<details>")
+    assert "<td>p</td>" in shown and "<td>q</td>" in folded and "<td>q</td>" not in shown
 
 
 @pytest.mark.parametrize(

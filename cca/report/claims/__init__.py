@@ -46,7 +46,7 @@ class ClaimsSettings(Context):
 
 
 SHOWN = ["statement", "model", "verdict", "note", "measured", "reported", "rule", "where", "seeds"]
-"""Columns of the page, the verdict first."""
+"""Columns of the page's details, the verdict first."""
 
 
 def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path, out: Path) -> dict:
@@ -75,7 +75,7 @@ def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path
     frame = pd.DataFrame(rows).astype({"seeds": "Int64"})
     for path, text in (
         (out.with_suffix(".md"), markdown.page(frame, settings.content, settings.titles)),
-        (out.with_suffix(".html"), html.page("claims", frame[SHOWN])),
+        (out.with_suffix(".html"), html.page("claims", markdown.verdicts(frame, "statement"), frame[SHOWN])),
         (out, frame.to_csv(index=False)),
     ):
         with atomic(path) as temporary:

@@ -45,11 +45,16 @@ def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> st
 
 
 def glance(frame: pd.DataFrame) -> str:
-    """All verdicts in one table, a row a claim and a column a model, of the rows of ``claims.csv``."""
+    """All verdicts in one table, of the rows of ``claims.csv``."""
+    return _table(verdicts(frame, "claim"))
+
+
+def verdicts(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """All verdicts with their notes, a row a claim, called by the column ``name``, and a column a model."""
     shown = _as_text(frame)
     noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
-    verdicts = shown.assign(verdict=noted).pivot(index="claim", columns="model", values="verdict")
-    return _table(verdicts.loc[shown["claim"].unique(), shown["model"].unique()].reset_index())
+    cells = shown.assign(verdict=noted).pivot(index=name, columns="model", values="verdict")
+    return cells.loc[shown[name].unique(), shown["model"].unique()].reset_index()
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
