@@ -54,7 +54,7 @@ def verdicts(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     shown = _as_text(frame)
     noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
     cells = shown.assign(verdict=noted).pivot(index=name, columns="model", values="verdict")
-    return cells.loc[shown[name].unique(), shown["model"].unique()].reset_index()
+    return cells.loc[shown[name].unique(), shown["model"].unique()].reset_index().rename_axis(columns=None)
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
