@@ -137,6 +137,11 @@ def check_plain(weights: Path) -> None:
     torch-fidelity unpickles weights without restrictions. What the restricted unpickler accepts is
     harmless to the other.
     """
+    if weights.suffix == ".safetensors":
+        raise CCAError(
+            f"{weights}: not Inception's weights; for this project's classifier add "
+            "--settings '{extractor: cca-classifier}'"
+        )
     try:
         torch.load(require(weights), map_location="meta", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
