@@ -137,13 +137,13 @@ def check_plain(weights: Path) -> None:
     torch-fidelity unpickles weights without restrictions. What the restricted unpickler accepts is
     harmless to the other.
     """
-    if weights.suffix == ".safetensors":
+    if require(weights).suffix == ".safetensors":  # which torch.load would read in its own way
         raise CCAError(
             f"{weights}: not Inception's weights; for this project's classifier add "
             "--settings '{extractor: cca-classifier}'"
         )
     try:
-        torch.load(require(weights), map_location="meta", weights_only=True)
+        torch.load(weights, map_location="meta", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
         raise CCAError(f"{weights}: damaged or not a plain PyTorch state dict ({reason})") from None

@@ -132,6 +132,13 @@ def test_weights_of_another_network(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_classifiers_file_for_inception_says_what_it_needs(classifier_file, tmp_path):
+    with pytest.raises(CCAError, match=r"not Inception's weights; .* '{extractor: cca-classifier}'"):
+        load(Extractor("cca-inception", classifier_file))
+    with pytest.raises(CCAError, match=r"none\.safetensors: no such file"):
+        load(Extractor("cca-inception", tmp_path / "none.safetensors"))
+
+
 def test_bad_input(classifier_file, tmp_path):
     with pytest.raises(CCAError, match=r"'vgg' is not one of the extractors: .*cca-classifier"):
         load(Extractor("vgg"))
