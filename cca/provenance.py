@@ -1,6 +1,7 @@
 """Provenance: the record beside every artefact that says what made it."""
 
 import fcntl
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -22,7 +23,7 @@ import cca
 from cca.codebase import digest
 from cca.device import pick
 from cca.errors import CCAError
-from cca.files import sha256, write_json
+from cca.files import read_json, sha256, write_json
 from cca.settings import Settings
 
 PACKAGES = [
@@ -39,13 +40,63 @@ PACKAGES = [
     "torch-fidelity",
     "torchvision",
 ]
+SUFFIX = ".provenance.json"
 COMMAND_LINE = {"cca.cli", "cca.options", "cca.provenance", "cca.stages"}
 """Modules that every stage is started by and that no result depends on."""
 
 
 def record_path(artefact: Path) -> Path:
     """Where an artefact's record lies: ``x.npz`` has ``x.provenance.json``."""
-    return artefact.with_name(f"{artefact.stem}.provenance.json")
+    return artefact.with_name(f"{artefact.stem}{SUFFIX}")
+
+
+def record_of(file: Path) -> dict | None:
+    """The record that names a file: as a stage's output, or as one written beside it under the same name.
+
+    None where no record does: the file was given, or the stage that wrote it was killed before its record.
+
+    Raises:
+        CCAError: the record is damaged.
+    """
+    stem = file.name
+    while stem := stem.rpartition(".")[0]:  # model.log.csv lies beside model.safetensors
+        path = file.with_name(f"{stem}{SUFFIX}")
+        if path.is_file() and file.name in written(record := read_record(path)):
+            return record
+    return None
+
+
+def read_record(path: Path) -> dict:
+    """A record, or a one-line `CCAError` where it is missing or damaged."""
+    record = read_json(path)
+    try:
+        written(record)
+    except (AttributeError, KeyError, TypeError):
+        raise CCAError(f"{path}: not a record of a stage; make again what lies beside it") from None
+    return record
+
+
+def written(record: dict) -> dict[str, str]:
+    """Name and SHA-256 of what a stage wrote beside its record: its output and what came with it."""
+    output = record["output"]
+    return {Path(output["path"]).name: output["sha256"], **record.get("beside", {})}
+
+
+def unchanged(path: Path) -> dict[str, str]:
+    """`described`, of a file that is what its record says of it, or that has none.
+
+    Raises:
+        CCAError: no such file, or another content than the stage wrote that made it.
+    """
+    found = described(path)
+    record = record_of(path)
+    kept = written(record)[path.name] if record else found["sha256"]
+    if kept != found["sha256"]:
+        raise CCAError(
+            f"{path}: not what its stage wrote, whose record says another SHA-256: damaged or edited; "
+            "delete it and make it again"
+        )
+    return found
 
 
 @contextmanager
@@ -61,32 +112,56 @@ def recorded(
 
     Yields a dict for what the stage reports of itself. An older record is removed before the block,
     so that none ever lies beside an output that it does not describe. Inputs are files or folders.
+    ``beside`` has the checksums of what the stage wrote under the same name with other suffixes: logs,
+    pages, pictures.
 
     Raises:
-        CCAError: an input does not exist, or another process is writing ``out``.
+        CCAError: an input does not exist or is not what its record says, or another process is writing
+            ``out``.
     """
     begun, started = perf_counter(), datetime.now(UTC)
     record = {
         "stage": stage,
         "settings": settings.model_dump(mode="json"),
         "arguments": arguments or {},
-        "inputs": {name: [described(path) for path in paths] for name, paths in inputs.items()},
+        "inputs": {name: [unchanged(path) for path in paths] for name, paths in inputs.items()},
     }
     with exclusive(out):
         record_path(out).unlink(missing_ok=True)
+        older = stamps(out)
         measured: dict = {}
         yield measured
         record |= {
             "output": described(out),
+            "beside": {
+                name: sha256(out.with_name(name))
+                for name in sorted(dict(stamps(out).items() - older.items()))
+            },
             "measured": measured,
             "code": code_version(module),
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
             "wall_seconds": round(perf_counter() - begun, 2),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            **peak_memory(),
         }
         write_json(record_path(out), record)
     print(f"{stage}: wrote {out} in {record['wall_seconds']} s; {measured}")
+
+
+def stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """The other files named as an output up to its suffix, with what changes when they are written again."""
+    own = {out.name, record_path(out).name, f"{out.stem}.progress.pt"}
+    others = [path for path in out.parent.glob(f"{glob.escape(out.stem)}.*") if path.name not in own]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others}
+
+
+def peak_memory() -> dict[str, int]:
+    """Most memory that this process, or one that it started, took at once; of its GPU where it has one."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peaks = {"peak_memory_bytes": max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024}
+    if torch.cuda.is_available():
+        peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return peaks
 
 
 @contextmanager

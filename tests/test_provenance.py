@@ -11,7 +11,7 @@ import pytest
 from cca import codebase, provenance
 from cca.errors import CCAError
 from cca.files import read_json
-from cca.provenance import checksum, exclusive, record_path, recorded
+from cca.provenance import checksum, exclusive, record_of, record_path, recorded, unchanged
 from cca.settings import Settings
 
 
@@ -186,3 +186,42 @@ def test_the_processor_by_name(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: b\n")
     assert provenance.cpu(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
     assert provenance.cpu(tmp_path / "absent")
+
+
+def test_an_input_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "codes.npz"
+    make(source)
+    make(tmp_path / "out", inputs={"codes": [source]})
+    source.write_bytes(b"half")
+    with (
+        pytest.raises(CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it and make"),
+        recorded("stage", "cca.score", Some(), {"codes": [source]}, tmp_path / "out"),
+    ):
+        pytest.fail("ran")
+    make(source, b"half")
+    assert make(tmp_path / "out", inputs={"codes": [source]})["inputs"]["codes"][0] == unchanged(source)
+
+
+def test_what_a_stage_writes_beside_its_output_is_recorded_and_what_was_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "model.png").write_bytes(b"not of the stage")
+    for content in (b"first", b"again"):
+        with recorded("stage", "cca.score", Some(), {}, tmp_path / "model.safetensors"):
+            for name in ("model.safetensors", "model.log.csv", "model.progress.pt"):
+                (tmp_path / name).write_bytes(content)
+    record = read_json(tmp_path / "model.provenance.json")
+    assert record["beside"] == {"model.log.csv": hashlib.sha256(b"again").hexdigest()}
+    log = tmp_path / "model.log.csv"
+    assert record_of(log) == record and record_of(tmp_path / "model.png") is None
+    assert unchanged(log)["sha256"] == record["beside"]["model.log.csv"]
+    log.write_bytes(b"edited")
+    with pytest.raises(CCAError, match=r"model.log.csv: not what its stage wrote"):
+        unchanged(log)
+    assert unchanged(tmp_path / "model.png")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"output": 3}', '{"output": {"path": "codes.npz"}}', "\x00"])
+def test_a_damaged_record_is_one_line(tmp_path: Path, content: str) -> None:
+    make(tmp_path / "codes.npz")
+    (tmp_path / "codes.provenance.json").write_text(content)
+    with pytest.raises(CCAError, match=r"codes.provenance.json: not a (JSON file|record of a stage)"):
+        unchanged(tmp_path / "codes.npz")

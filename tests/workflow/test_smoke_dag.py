@@ -164,7 +164,7 @@ def test_a_damaged_intermediate_file_stops_the_stage_that_reads_it(copy: Path, s
     metrics.unlink()
     run = snakemake(copy, str(metrics.relative_to(copy)))
     assert run.returncode == 1
-    assert f"error: {shard.relative_to(copy)}: damaged or not an .npz file" in run.stdout + run.stderr
+    assert f"error: {shard.relative_to(copy)}: not what its stage wrote" in run.stdout + run.stderr
     assert not metrics.exists()
 
 
