@@ -354,6 +354,19 @@ def publish(
 
 
 @app.command()
+def provenance(
+    artefact: Annotated[Path, typer.Argument(help="E.g. results/table2.csv.")],
+    row: Annotated[str | None, typer.Option(help="Name of a measured row of a table's CSV.")] = None,
+    column: Annotated[str | None, typer.Option(help="Its column, e.g. FID.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records instead of a tree.")] = False,
+) -> None:
+    """Show what an artefact, or one number of a table, was made of, back to the raw data."""
+    from cca.report.lineage import show  # imports what makes tables
+
+    show(artefact, row, column, as_json=as_json)
+
+
+@app.command()
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),

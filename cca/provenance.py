@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TextIO
@@ -71,6 +72,8 @@ def read_record(path: Path) -> dict:
     record = read_json(path)
     try:
         written(record)
+        for entry in chain.from_iterable(record["inputs"].values()):
+            Path(entry["path"]), entry["sha256"]
     except (AttributeError, KeyError, TypeError):
         raise CCAError(f"{path}: not a record of a stage; make again what lies beside it") from None
     return record

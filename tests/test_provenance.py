@@ -194,7 +194,9 @@ def test_an_input_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) ->
     make(tmp_path / "out", inputs={"codes": [source]})
     source.write_bytes(b"half")
     with (
-        pytest.raises(CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it and make"),
+        pytest.raises(
+            CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it and make"
+        ),
         recorded("stage", "cca.score", Some(), {"codes": [source]}, tmp_path / "out"),
     ):
         pytest.fail("ran")

@@ -42,6 +42,13 @@ class Table(Settings, ABC):
         Key ``beside`` is no column: it names the reported model that a row stands after.
         """
 
+    @abstractmethod
+    def sources(self, measured: Measured, column: str) -> dict[str, list[Path]]:
+        """By the name of each measured row: the files that its number in a column is computed from.
+
+        Paths are below the tier's results. Nothing is read for it.
+        """
+
 
 class TableSettings(Context):
     """Settings of stage ``table``."""

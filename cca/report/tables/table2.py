@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from cca import experiments
 from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
@@ -69,6 +70,23 @@ class Table(tables.Table):
                 }
             )
         return rows + [self.external_row(measured, name) for name in measured.context.external]
+
+    def sources(self, measured: Measured, column: str) -> dict[str, list[Path]]:
+        """The metrics of a row's seeds, without or with guidance; of its parameters the checkpoint."""
+        others = {
+            system.model: [experiments.external(name)] for name, system in measured.context.external.items()
+        }
+        return others | {
+            measured.title(row.model, row.finetune): [Experiment(row.model, BASE, 0, 0).checkpoint]
+            if column == "parameters"
+            else [
+                Experiment(row.model, row.finetune, seed, scale).metrics
+                for seed in self.seeds
+                for scale in [row.cfg_scale if column.startswith("cfg_") else 0]
+                if scale is not None
+            ]
+            for row in self.measured
+        }
 
     @staticmethod
     def external_row(measured: Measured, name: str) -> dict:

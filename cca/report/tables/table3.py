@@ -1,5 +1,7 @@
 """Table 3: the objectives against each other, all guidance-free."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from cca.experiments import BASE, Experiment
@@ -41,3 +43,12 @@ class Table(tables.Table):
             }
             for row in self.measured
         ]
+
+    def sources(self, measured: Measured, column: str) -> dict[str, list[Path]]:
+        """The metrics of a row's seeds."""
+        return {
+            measured.title(row.model, row.finetune): [
+                Experiment(row.model, row.finetune, seed, 0).metrics for seed in row.seeds or self.seeds
+            ]
+            for row in self.measured
+        }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cca import experiments
 from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
@@ -44,3 +45,8 @@ class Table(tables.Table):
             }
             for name in names
         ]
+
+    def sources(self, measured: Measured, column: str) -> dict[str, list[Path]]:
+        """The measurement of a tokenizer."""
+        names = (measured.context.tokenizers[model] for model in self.models)
+        return {name: [experiments.quality(name)] for name in names}
