@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cca import tokenizers
 from cca.data import images as image_data
+from cca.data.files import FileImages
 from cca.device import pick
 from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import EvaluationSettings
@@ -42,6 +43,7 @@ def run(
         CCAError: files that are damaged or do not belong together.
     """
     data, device = image_data.load(images), pick()
+    image_data.require_heldout(data, images)
     coder = tokenizers.load(tokenizer).to(device)
     order = generator("reconstructions", settings.reference_seed).permutation(len(data.train_images))
     chosen = data.train_images[np.sort(order[: settings.reference_images])]
@@ -65,7 +67,7 @@ def run(
 
 
 @torch.inference_mode()
-def errors(tokenizer: Tokenizer, images: np.ndarray) -> dict[str, float]:
+def errors(tokenizer: Tokenizer, images: np.ndarray | FileImages) -> dict[str, float]:
     """How far reconstructions are from images (N, H, W, C) uint8, in eval mode.
 
     Returns:
@@ -77,8 +79,9 @@ def errors(tokenizer: Tokenizer, images: np.ndarray) -> dict[str, float]:
         difference = tokenizer.decode(tokenizer.encode(batch)).clamp(-1, 1).double() - batch
         absolute += difference.abs().sum().item()
         squared += difference.square().sum().item()
-    mean_squared = max(squared / images.size, 1e-10)  # 106 dB at most: infinity is no JSON
-    return {"psnr": 10 * math.log10(4 / mean_squared), "l1": absolute / images.size}
+    values = math.prod(images.shape)
+    mean_squared = max(squared / values, 1e-10)  # 106 dB at most: infinity is no JSON
+    return {"psnr": 10 * math.log10(4 / mean_squared), "l1": absolute / values}
 
 
 def use(codes: np.ndarray, vocab_size: int) -> dict[str, float]:
@@ -91,6 +94,6 @@ def use(codes: np.ndarray, vocab_size: int) -> dict[str, float]:
     }
 
 
-def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+def _batches(images: np.ndarray | FileImages, device: torch.device) -> Iterator[Tensor]:
     for start in range(0, len(images), BATCH):
         yield image_data.to_tensor(images[start : start + BATCH]).to(device)

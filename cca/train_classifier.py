@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, from_numpy
 
 from cca.data.augment import Augmentation, augment
-from cca.data.images import load, part
+from cca.data.images import load, part, require_heldout
 from cca.device import pick
 from cca.errors import CCAError
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, accuracy, fit_scales, to_input
@@ -59,6 +59,7 @@ def run(settings: ClassifierSettings, *, images: Path, out: Path, progress: Prog
         CCAError: bad images, a loss that is not finite, or an accuracy below ``minimum_accuracy``.
     """
     device, data, training = pick(), load(images), settings.training
+    require_heldout(data, images)
     _, height, width, channels = data.train_images.shape
     if height != width:
         raise CCAError(f"{images}: images of {height} x {width} px; the classifier wants square ones")

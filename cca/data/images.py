@@ -1,4 +1,4 @@
-"""The images of a tier: read from a source, split once, kept in one ``.npz``."""
+"""The images of a tier: read from a source, split once, kept in one ``.npz``, or listed there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cca import plugins
+from cca.data.files import FileImages
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
 from cca.rng import generator
@@ -28,15 +29,19 @@ class DataSettings(Settings):
     )
     limit_per_class: int | None = Field(default=None, ge=2, description="use only so many images a class")
     seed: int = 0
+    corrupt: Literal["fail", "skip"] = Field(
+        default="fail", description="what is done about image files that cannot be decoded"
+    )
+    corrupt_limit: int = Field(default=100, ge=0, description="skip: most files that may be left out")
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """The two splits; images (N, H, W, C) uint8, labels (N,) int64."""
+    """The two splits; images (N, H, W, C) uint8, in memory or in files, and labels (N,) int64."""
 
-    train_images: np.ndarray
+    train_images: np.ndarray | FileImages
     train_labels: np.ndarray
-    heldout_images: np.ndarray
+    heldout_images: np.ndarray | FileImages
     heldout_labels: np.ndarray
     class_names: list[str]
 
@@ -56,16 +61,26 @@ def run(settings: DataSettings, *, out: Path) -> dict:
             f"data.heldout_fraction is missing: source '{settings.source}' has no split of its own"
         )
     train, heldout = split(raw.labels, kept, settings.limit_per_class, settings.seed)
-    write_npz(
-        out,
-        train_images=raw.images[train],
-        train_labels=raw.labels[train],
-        heldout_images=raw.images[heldout],
-        heldout_labels=raw.labels[heldout],
-        class_names=np.array(raw.class_names),
-    )
+    arrays = _stored("train", raw.images, train) | _stored("heldout", raw.images, heldout)
+    labels = {"train_labels": raw.labels[train], "heldout_labels": raw.labels[heldout]}
+    write_npz(out, **arrays, **labels, class_names=np.array(raw.class_names))
+    sizes = np.bincount(raw.labels[train])
     counts = {"train": len(train), "heldout": len(heldout), "classes": len(raw.class_names)}
-    return {**counts, "fingerprint": read_from}
+    counts |= {"smallest_class": int(sizes.min()), "largest_class": int(sizes.max())}
+    return {**counts, "corrupt": list(raw.corrupt), "fingerprint": read_from}
+
+
+def _stored(part: str, images: np.ndarray | FileImages, index: np.ndarray) -> dict[str, np.ndarray]:
+    """What is written of a split's images: their pixels, or their list."""
+    if isinstance(images, np.ndarray):
+        return {f"{part}_images": images[index]}
+    chosen = images.subset(index)
+    return {
+        f"{part}_files": chosen.names,
+        f"{part}_sizes": chosen.sizes,
+        "root": np.array(str(images.root)),
+        "shape": np.array(images.shape[1:]),
+    }
 
 
 def fingerprint(settings: DataSettings) -> str:
@@ -82,7 +97,8 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and held-out images, of ``limit`` random ones a class: disjoint.
 
-    ``kept`` is the share of every class that is held out, or says of every image whether it is: (N,) bool.
+    ``kept`` is the share of every class that is held out, or says of every image whether it is: (N,) bool,
+    which may be none.
 
     Raises:
         CCAError: a class has too few images for both splits.
@@ -95,7 +111,7 @@ def split(
             out = np.arange(len(members)) < max(1, round(kept * len(members)))
         else:
             out = kept[members]
-        if out.all() or not out.any():
+        if out.all() or not (out.any() or (isinstance(kept, np.ndarray) and not kept.any())):
             raise CCAError(
                 f"class {label} has {len(members)} images, too few for a training and a held-out split"
             )
@@ -128,14 +144,43 @@ def load(path: Path) -> ImageData:
     Raises:
         CCAError: damaged file, wrong shapes, or labels out of range.
     """
-    arrays = read_npz(path, "train_images", "train_labels", "heldout_images", "heldout_labels", "class_names")
-    class_names = [str(name) for name in arrays.pop("class_names")]
+    arrays = read_npz(path)
+    class_names = [str(name) for name in _one(arrays, "class_names", path)]
+    splits = {}
     for part in ("train", "heldout"):
-        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
-            raise CCAError(f"{path}: {part}_images must be uint8 (N, H, W, C) with a label each")
+        images, labels = _images(arrays, part, path), _one(arrays, f"{part}_labels", path)
+        if len(images) != len(labels):
+            raise CCAError(f"{path}: {len(images)} {part} images, but {len(labels)} labels")
         check_labels(labels, len(class_names), path)
-    return ImageData(class_names=class_names, **arrays)
+        splits |= {f"{part}_images": images, f"{part}_labels": labels}
+    return ImageData(class_names=class_names, **splits)
+
+
+def _one(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    if name not in arrays:
+        raise CCAError(f"{path}: array '{name}' is missing; the file holds {', '.join(arrays) or 'nothing'}")
+    return arrays[name]
+
+
+def _images(arrays: dict[str, np.ndarray], part: str, path: Path) -> np.ndarray | FileImages:
+    """The images of a split that `_stored` wrote."""
+    if f"{part}_files" not in arrays:
+        images = _one(arrays, f"{part}_images", path)
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise CCAError(f"{path}: {part}_images must be uint8 (N, H, W, C) with a label each")
+        return images
+    names, sizes = arrays[f"{part}_files"], _one(arrays, f"{part}_sizes", path)
+    _, image_size, channels = _one(arrays, "shape", path)
+    if names.dtype.kind != "S" or names.shape != sizes.shape:
+        raise CCAError(f"{path}: {part}_files must be names with a size each")
+    root = Path(str(_one(arrays, "root", path)))
+    return FileImages(root, names, sizes, int(image_size), int(channels))
+
+
+def require_heldout(data: ImageData, path: Path) -> None:
+    """Raise a `CCAError` if there are no held-out images."""
+    if not len(data.heldout_images):
+        raise CCAError(f"{path}: no held-out images, for the source has none: set data.heldout_fraction")
 
 
 def check_labels(labels: np.ndarray, num_classes: int, path: Path) -> None:

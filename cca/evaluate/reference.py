@@ -28,8 +28,9 @@ def run(
     allow_jpeg: bool = False,
 ) -> dict:
     """Stage ``reference``: `make_reference` of a folder, an ADM ``.npz``, or our data's training images."""
-    if images.is_file() and "train_images" in Archive(images):
-        source: Images = ArrayImages(load(images).train_images)
+    if images.is_file() and "train_labels" in Archive(images):
+        pictures = load(images).train_images
+        source: Images = ArrayImages(pictures) if isinstance(pictures, np.ndarray) else pictures
     else:
         source = read_side(images, allow_jpeg).images
         if source is None:

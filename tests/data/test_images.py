@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cca.data import images
-from cca.data.sources.folder import centre_crop
+from cca.data.decode import centre_crop
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
 

@@ -18,7 +18,7 @@ rule data:
         code=digest("cca.data.images", f"cca.data.sources.{tier.data.source}"),
     log:
         f"{RESULTS}/logs/data.log",
-    threads: 1
+    threads: 8 if tier.data.corrupt == "skip" else 1  # where all images are decoded to find the corrupt ones
     shell:
         "cca --threads {threads} data --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 

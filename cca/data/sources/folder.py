@@ -4,14 +4,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from cca.data.decode import Corrupt, CorruptImageError, centre_crop, open_image, to_pixels
 from cca.data.images import DataSettings
+from cca.data.listing import SUFFIXES
 from cca.data.sources import RawImages
 from cca.errors import CCAError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 def fingerprint(settings: DataSettings) -> str:
@@ -33,14 +32,23 @@ def read(settings: DataSettings) -> RawImages:
     """All images of ``settings.root``; the sub-folders' names in order are the classes.
 
     Raises:
-        CCAError: no such folder, no class, an empty class, or an image that cannot be read.
+        CCAError: no such folder, no class, an empty class, or an image that cannot be read (with ``corrupt:
+            skip``, more of them than ``corrupt_limit``).
     """
     classes = list_images(settings.root)
     images, labels = [], []
+    corrupt = Corrupt(settings.corrupt, settings.corrupt_limit)
     for label, files in enumerate(tqdm(classes.values(), desc="reading classes")):
-        images += [_load(path, settings) for path in files]
-        labels += [label] * len(files)
-    return RawImages(np.stack(images), np.array(labels, dtype=np.int64), list(classes))
+        for path in files:
+            try:
+                image = open_image(path, settings.channels)
+            except CorruptImageError as error:
+                corrupt.leave_out(path.relative_to(settings.root).as_posix(), error)
+                continue
+            images.append(to_pixels(centre_crop(image, settings.image_size)))
+            labels.append(label)
+    labels = np.array(labels, dtype=np.int64)
+    return RawImages(np.stack(images), labels, list(classes), corrupt=tuple(corrupt.names))
 
 
 def list_images(root: Path | None) -> dict[str, list[Path]]:
@@ -61,27 +69,3 @@ def list_images(root: Path | None) -> dict[str, list[Path]]:
             raise CCAError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in this class")
         classes[folder.name] = files
     return classes
-
-
-def _load(path: Path, settings: DataSettings) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            converted = image.convert("L" if settings.channels == 1 else "RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise CCAError(f"{path}: cannot be read as an image ({error})") from None
-    pixels = np.asarray(centre_crop(converted, settings.image_size))
-    return pixels.reshape(settings.image_size, settings.image_size, settings.channels)
-
-
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Shrink so that the shorter side is ``size``, then cut the centre square.
-
-    The routine of ADM's data loader (guided-diffusion ``image_datasets.py``): halve with a box
-    filter while the image is at least twice too large, then resize bicubically.
-    """
-    while min(image.size) >= 2 * size:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = size / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
