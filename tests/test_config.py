@@ -105,7 +105,10 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"data": {"image_size": 32}},
             "'tokenizers.vq.architecture.image_size' is 28, but 'data.image_size' is 32",
         ),
-        ({"data": {"source": "mnist"}}, "key 'data.source': 'mnist' is not one of: cifar10, folder, imagenet, mnist5k"),
+        (
+            {"data": {"source": "mnist"}},
+            "key 'data.source': 'mnist' is not one of: cifar10, folder, imagenet, mnist5k",
+        ),
         ({"models": {"var-s": {"tokenizer": "vq"}}}, "var needs a tokenizer of kind 'multiscale', not 'vq'"),
         ({"models": {"var-s": {"title": "LlamaGen-S"}}}, "the title 'LlamaGen-S' is given to two models"),
         ({"shards": 1000}, "key 'shards': 1000, but models.llamagen-s.sampling has 20 batches"),
