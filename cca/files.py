@@ -1,13 +1,16 @@
 """Reading and writing files: whole or not at all, and never a pickle."""
 
 import csv
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,44 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The temporary name carries the process id, so that a job which outlives its killed parent
     cannot disturb its successor. On failure, an interrupt included, nothing is left behind.
+
+    Raises:
+        CCAError: there is no room for the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if (reason := no_room(error)) and not isinstance(error, CCAError):
+            raise CCAError(f"{path}: {reason}; make room for it and run the same command again") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def no_room(error: BaseException | None) -> str | None:
+    """The system's words for a full disk, quota or limit, where that is what an error came from.
+
+    Torch hides the system's error in the context of its own, safetensors tells its number in the text.
+    """
+    while error is not None:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(told[1]) if told else getattr(error, "errno", None)
+        if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            return os.strerror(number)
+        error = error.__context__
+    return None
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed runs left of files that `atomic` made for ``path`` and for others of its stem.
+
+    Only for whoever is alone in writing them.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp*"):
+        left.unlink(missing_ok=True)
 
 
 def require(path: Path) -> Path:
@@ -69,10 +102,13 @@ class CsvLog:
     """A CSV file, a row at a time, which appears whole when the block ends without an error."""
 
     def __init__(self, path: Path):
-        self._atomic = atomic(path)
+        self._path = path
 
     def __enter__(self) -> "CsvLog":
-        self._stream = self._atomic.__enter__().open("w", newline="")
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic(self._path))
+            self._stream = stack.enter_context(temporary.open("w", newline=""))
+            self._closing = stack.pop_all()
         self._writer: csv.DictWriter | None = None
         return self
 
@@ -96,8 +132,7 @@ class CsvLog:
         self._writer = csv.DictWriter(self._stream, header)
 
     def __exit__(self, *error: object) -> None:
-        self._stream.close()
-        self._atomic.__exit__(*error)
+        self._closing.__exit__(*error)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -46,6 +48,17 @@ def set_random_state(rng: np.random.Generator, state: str) -> None:
     rng.bit_generator.state = json.loads(state)
 
 
+def check_intact(path: Path) -> None:
+    """Raise a `ValueError` where a part of a file is not of the checksum that torch wrote and ignores."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    if damaged:
+        raise ValueError(f"{damaged} has another checksum")
+
+
 class Progress:
     """A file that holds the state of a training, written anew every so many seconds.
 
@@ -65,6 +78,7 @@ class Progress:
         self._key, self._begun = self._key_of(), monotonic()
         self._written = self._begun
         try:
+            check_intact(self.path)
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
             kept = {}
@@ -83,8 +97,8 @@ class Progress:
             return
         states = {name: part.state_dict() for name, part in parts.items()}
         state = {"key": self._key, "done": done, "seconds": monotonic() - self._begun, "parts": states}
-        with atomic(self.path) as temporary:
-            torch.save(state, temporary)
+        with atomic(self.path) as temporary, temporary.open("wb") as stream:
+            torch.save(state, stream)
         self._written = monotonic()
 
     def remove(self) -> None:

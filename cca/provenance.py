@@ -24,7 +24,7 @@ import cca
 from cca.codebase import digest
 from cca.device import pick
 from cca.errors import CCAError
-from cca.files import read_json, sha256, write_json
+from cca.files import read_json, remove_temporaries, sha256, write_json
 from cca.settings import Settings
 
 PACKAGES = [
@@ -172,14 +172,21 @@ def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock of an output, a hidden file beside it that is gone afterwards.
 
     The kernel releases it with the process, however that ends: a file left by a killed one locks nothing.
+    What else a killed one left, unfinished files of the output, is removed.
 
     Raises:
-        CCAError: another process holds it.
+        CCAError: another process holds it, or nothing can be written in the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     while True:
-        with lock.open("w") as stream:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("w")
+        except OSError as error:
+            raise CCAError(
+                f"{path}: nothing can be written there: {error.strerror}; mend that or choose another place"
+            ) from None
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -187,6 +194,7 @@ def exclusive(path: Path) -> Iterator[None]:
             if not _is_at(stream, lock):
                 continue  # removed by its holder after it was opened here: a lock that nobody else sees
             try:
+                remove_temporaries(path)
                 yield
             finally:
                 lock.unlink(missing_ok=True)  # still locked, so it is ours

@@ -1,12 +1,17 @@
 """Files appear whole or not at all, and damaged ones are one clear line."""
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
+from cca import checkpoints
 from cca.errors import CCAError
 from cca.files import CsvLog, atomic, read_json, read_npz, sha256, write_json, write_npz
+from cca.rng import generator
 
 
 def test_atomic_leaves_the_old_file_and_nothing_else_when_interrupted(tmp_path: Path) -> None:
@@ -25,6 +30,34 @@ def test_atomic_keeps_the_suffix_that_writers_look_at(tmp_path: Path) -> None:
         assert temporary.suffix == ".npz"
         assert temporary.parent == tmp_path
         temporary.touch()
+
+
+def log(path: Path) -> None:
+    with CsvLog(path) as rows:
+        for step in range(10_000):
+            rows.write(step=step)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [
+        (".json", lambda path: write_json(path, list(range(10_000)))),
+        (".npz", lambda path: write_npz(path, a=generator("test").random(10_000))),
+        (".safetensors", lambda path: checkpoints.save(path, nn.Linear(100, 100), {})),
+        (".csv", log),
+    ],
+)
+def test_no_room_is_one_line_that_names_the_file_and_leaves_nothing(
+    suffix: str, write: Callable, tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(CCAError, match=rf"/x{suffix}: File too large; make room for it and run"):
+            write(tmp_path / f"x{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_npz_round_trip(tmp_path: Path) -> None:

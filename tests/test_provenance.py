@@ -126,11 +126,15 @@ def test_two_processes_never_make_the_same_output(another: subprocess.Popen, tmp
     make(tmp_path / "beside")
 
 
-def test_a_killed_process_locks_nothing(another: subprocess.Popen, tmp_path: Path) -> None:
+def test_a_killed_process_locks_nothing_and_its_half_files_go(
+    another: subprocess.Popen, tmp_path: Path
+) -> None:
+    for name in (".out.17.tmp.npz", ".out.log.17.tmp.csv", ".out2.17.tmp.npz"):
+        (tmp_path / name).write_bytes(b"half")
     another.kill()
     another.wait()
     make(tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.provenance.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.provenance.json", ".out2.17.tmp.npz"}
 
 
 def test_a_lock_that_was_removed_while_waiting_for_it_is_none(

@@ -13,13 +13,13 @@ from cca.theory.summary import summarise
 def run(settings: TheorySettings, *, out: Path) -> dict:
     """Stage ``theory``: a row a method and setting, as ``.csv``, ``.md`` and ``.html``.
 
-    Values are means over worlds with 95 % intervals; ``worlds.csv`` beside it has every
+    Values are means over worlds with 95 % intervals; ``theory.worlds.csv`` beside it has every
     world on its own.
     """
     worlds = measure(settings)
     summary = summarise(worlds)
     for path, text in (
-        (out.with_name("worlds.csv"), worlds.to_csv(index=False, float_format="%.6g")),
+        (out.with_name("theory.worlds.csv"), worlds.to_csv(index=False, float_format="%.6g")),
         (out.with_suffix(".md"), page.page(worlds, summary)),
         (
             out.with_suffix(".html"),

@@ -29,12 +29,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_settings_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
     theory.run(SETTINGS, out=tmp_path / "theory.csv")
-    for name in ("theory.csv", "worlds.csv", "theory.md", "theory.html"):
+    for name in ("theory.csv", "theory.worlds.csv", "theory.md", "theory.html"):
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
 
 
 def test_values_are_means_with_t_intervals_over_worlds(made: Path) -> None:
-    summary, worlds = pd.read_csv(made / "theory.csv"), pd.read_csv(made / "worlds.csv")
+    summary, worlds = pd.read_csv(made / "theory.csv"), pd.read_csv(made / "theory.worlds.csv")
     row = summary[(summary["kind"] == "minimiser") & (summary["beta"] == 0.5) & (summary["lam"] == 1)].iloc[0]
     runs = worlds[(worlds["kind"] == "minimiser") & (worlds["beta"] == 0.5) & (worlds["lam"] == 1)]
     assert len(runs) == row["worlds"] == row["found"] == 3
@@ -90,7 +90,7 @@ def test_means_are_of_the_worlds_that_have_a_nearest_target() -> None:
 
 
 def test_only_above_the_least_exact_lam_a_minimiser_may_not_be_the_only_one(made: Path) -> None:
-    worlds = pd.read_csv(made / "worlds.csv")
+    worlds = pd.read_csv(made / "theory.worlds.csv")
     cca = worlds[(worlds["kind"] == "minimiser") & (worlds["method"] == "cca")]
     assert ((cca["lam"] <= cca["exact_lam"]) == (cca["exact"] == 1)).all()
     assert (cca[cca["lam"] <= 1]["exact"] == 1).all() and (cca[cca["lam"] == 3]["exact"] == 0).any()

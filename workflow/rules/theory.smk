@@ -8,7 +8,7 @@ if tier.theory:
     rule theory:
         output:
             csv=f"{RESULTS}/theory/theory.csv",
-            worlds=f"{RESULTS}/theory/worlds.csv",
+            worlds=f"{RESULTS}/theory/theory.worlds.csv",
             md=f"{RESULTS}/theory/theory.md",
             html=report(
                 f"{RESULTS}/theory/theory.html",
