@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -204,7 +204,7 @@ def finetune(
         "fakes": fakes,
     }
     arguments = {"seed": seed}
-    others = {"arguments": arguments, "keep_every": keep_every}
+    others: dict[str, Any] = {"arguments": arguments, "keep_every": keep_every}
     perform("finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, **others)
 
 
@@ -255,7 +255,7 @@ def evaluate(
     """Compute FID, sFID, Inception Score, precision and recall of samples."""
     inputs = {"reference": reference, "samples": samples, "weights": weights}
     arguments = {"allow_jpeg": allow_jpeg, "bootstrap": bootstrap}
-    others = {"keep_features": keep_features, "cache": cache}
+    others: dict[str, Any] = {"keep_features": keep_features, "cache": cache}
     module, schema = "cca.evaluate.evaluator", "EvaluationSettings"
     perform("evaluate", module, schema, settings, out=out, inputs=inputs, arguments=arguments, **others)
 

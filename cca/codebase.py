@@ -35,6 +35,7 @@ def reached(*modules: str) -> list[str]:
 def _read(module: str) -> tuple[str, list[str]]:
     """The code of a module without docstrings, and the modules of ``cca`` that it imports."""
     spec = find_spec(module)
+    assert spec is not None and spec.origin is not None, f"{module} is no module with a file"
     tree = ast.parse(Path(spec.origin).read_text())
     imports = []
     for node in ast.walk(tree):

@@ -312,12 +312,14 @@ class Tier(Settings):
 
     def sampling_variant(self, model: str, scale: float, variant: str) -> SamplingSettings:
         """The same with what section ``pitfalls`` changes under the name ``variant``."""
+        assert self.pitfalls is not None
         right = self.sampling(model, scale).model_dump(mode="json")
         where = f"pitfalls.sampling.{variant}"
         return validate(SamplingSettings, merge(right, self.pitfalls.sampling[variant]), where)
 
     def measured_pitfalls(self) -> PitfallsSettings:
-        """Settings of stage ``pitfalls``."""
+        """Settings of stage ``pitfalls``, of a tier that has the section."""
+        assert self.pitfalls is not None
         count = self.models[self.pitfalls.model].sampling.num_samples
         split = {"is_split_size": max(count // self.pitfalls.splits, 1)}
         return PitfallsSettings(

@@ -1,6 +1,7 @@
 """What sampling costs without and with guidance, measured turn by turn in one process: a fair ratio."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -58,7 +59,7 @@ def run(settings: CostSettings, *, model: Path, tokenizer: Path, out: Path) -> d
 
     scales = {"guidance_free": 0.0, "guided": settings.scale}
     result: dict = {
-        name: {"s": scale, **count(network, lambda scale=scale: draw(scale), settings.batch_size)}
+        name: {"s": scale, **count(network, partial(draw, scale), settings.batch_size)}
         for name, scale in scales.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in scales}

@@ -99,7 +99,7 @@ def _fetch(url: str, out: Path) -> Path:
         there = part.stat().st_size if part.exists() and length is not None else 0
         if not there:
             _append(response, part, 0)
-    if there and there < int(length):
+    if length is not None and 0 < there < int(length):
         with _get(url, Range=f"bytes={there}-") as response:
             _append(response, part, there if response.status_code == requests.codes.partial_content else 0)
     if length is not None and (size := part.stat().st_size) != int(length):

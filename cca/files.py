@@ -131,11 +131,11 @@ class CsvLog:
         header = next(csv.reader(state["text"].splitlines()))
         self._writer = csv.DictWriter(self._stream, header)
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._closing.__exit__(*error)
 
 
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
+def write_npz(path: Path, **arrays: Any) -> None:
     """Write a compressed ``.npz``."""
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **arrays)

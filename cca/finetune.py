@@ -1,6 +1,7 @@
 """Finetuning with a contrastive objective over precomputed reference log-likelihoods."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def run(
     if objectives.contrasts_samples(settings.objective) != (fakes is not None):
         needs = "takes no" if fakes else "needs"
         raise CCAError(f"objective {settings.objective['name']} {needs} samples of stage 'fakes' (--fakes)")
-    made_of = {"base": base, "codes": codes, "pairs": pairs, "fakes": fakes}
+    made_of: dict[str, Any] = {"base": base, "codes": codes, "pairs": pairs, "fakes": fakes}
     items = pair_data.load_epoch(**made_of)
     reference = score.load(scores, **made_of)
     if not (steps := len(items) // settings.batch_size):

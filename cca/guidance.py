@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
+from torch import Tensor
 
 from cca.settings import Settings
 
@@ -31,6 +31,6 @@ class Guidance(Settings):
         return [self.scale * step / (steps - 1) for step in range(steps)]
 
 
-def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
-    """Guided logits ``l_c + s (l_c - l_u)`` of classifier-free guidance; shapes (..., V)."""
+def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
+    """Guided logits ``l_c + s (l_c - l_u)`` of classifier-free guidance: (..., V), as the logits."""
     return conditional + scale * (conditional - unconditional)

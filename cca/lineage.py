@@ -46,7 +46,7 @@ class Lineage:
     def problems(self) -> dict[str, str]:
         """`File.state` of every file that is not what one of its readers, or its own record, knew."""
         artefact = self.files[self.artefact]
-        read = [(self.artefact, written(artefact.record)[Path(artefact.path).name])]
+        read = [(self.artefact, written(artefact.record or {})[Path(artefact.path).name])]
         read += [(path, sha) for file in self.files.values() for _, path, sha in file.inputs]
         states = ((path, self.files[path].state(sha)) for path, sha in read)
         return {path: state for path, state in states if state}
@@ -60,6 +60,7 @@ def trace(artefact: Path) -> Lineage:
     """
     artefact = original(require(artefact))
     record = record_of(artefact)
+    assert record is not None  # `original` has seen to it
     root = started_in(artefact, record)
     first = Path(record["output"]["path"]).with_name(artefact.name)
     found: dict[str, File] = {}

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Any
 
 from cca.errors import CCAError
 from cca.settings import Settings, as_value_error, validate
@@ -28,10 +29,10 @@ def load(package: str, name: str) -> ModuleType:
 
 def title(package: str, name: str) -> str:
     """What a plug-in is called where it is shown: the first sentence of its module."""
-    return " ".join(load(package, name).__doc__.split("\n\n")[0].split()).rstrip(".")
+    return " ".join((load(package, name).__doc__ or name).split("\n\n")[0].split()).rstrip(".")
 
 
-def configure(package: str, name: str, schema: str, values: object) -> Settings:
+def configure(package: str, name: str, schema: str, values: object) -> Any:
     """Validate ``values`` with the class ``schema`` of the plug-in ``name``.
 
     Raises:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -123,7 +123,7 @@ def recorded(
             ``out``.
     """
     begun, started = perf_counter(), datetime.now(UTC)
-    record = {
+    record: dict[str, Any] = {
         "stage": stage,
         "settings": settings.model_dump(mode="json"),
         "arguments": arguments or {},
@@ -252,7 +252,7 @@ def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    version = {"version": cca.__version__, "sha256": code_checksum(module, loaded)}
+    version: dict[str, Any] = {"version": cca.__version__, "sha256": code_checksum(module, loaded)}
     if git("ls-files", "--error-unmatch", "__init__.py"):
         changed = git("status", "--porcelain", "--untracked-files=no")
         unknown = git("ls-files", "--others", "--exclude-standard", ".")

@@ -1,5 +1,6 @@
 """Running one stage for the command line: settings are checked, inputs are there, a record is kept."""
 
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,7 @@ def perform(
     given: str,
     *,
     out: Path | None,
-    inputs: dict[str, Path | None],
+    inputs: Mapping[str, Path | None],
     arguments: dict | None = None,
     keep_every: float | None = None,
     **others: object,
@@ -44,8 +45,8 @@ def perform(
         run()
         return
     files = {key: parts(path) for key, path in inputs.items() if path is not None}
-    if "results" in inputs:  # a report reads few files of all the results
-        files["results"] = settings.files(inputs["results"])
+    if (results := inputs.get("results")) is not None:  # a report reads few files of all the results
+        files["results"] = settings.files(results)  # type: ignore[attr-defined]
     if keep_every is None:
         with recorded(name, module, settings, files, out, arguments) as measured:
             measured |= run()

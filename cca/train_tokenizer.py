@@ -110,8 +110,8 @@ def run(
     if training.adversarial:
         adversary = Adversary(training.adversarial, *wanted[1:], steps=training.steps, device=device)
     codebook = nn.Module()
-    codebook.register_buffer("used", torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device))
-    used = codebook.used
+    used = torch.zeros(tokenizer.vocab_size, dtype=torch.bool, device=device)
+    codebook.register_buffer("used", used)
 
     def augmented(batch: np.ndarray) -> Tensor:
         return to_tensor(augment(data.train_images[batch], settings.augmentation, rng)).to(device)

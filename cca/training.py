@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -88,7 +88,8 @@ class Batches:
 
 def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()) -> torch.optim.AdamW:
     """The optimiser of all parameters of a module; for ``undecayed`` see `optimise`."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         (decayed if parameter.dim() >= 2 and name not in undecayed else plain).append(parameter)
     groups = [
@@ -154,7 +155,7 @@ def optimise(
     """
     optimizer = adamw(module, settings, undecayed)
     with CsvLog(log) as rows:
-        parts = {"module": module, "optimizer": optimizer, "batches": batches, "log": rows}
+        parts: dict[str, Any] = {"module": module, "optimizer": optimizer, "batches": batches, "log": rows}
         parts |= {"torch": TorchRandom(), **(further or {})}
         done = progress.restore(parts) if progress else 0
         remaining = tqdm(range(done, steps), desc=what, initial=done, total=steps)

@@ -68,11 +68,12 @@ def intervals(
         if values[metric] is not None:
             sides = reference_statistics[name], sample_statistics[name]
             contributions[metric] = frechet_contributions(*sides, getattr(samples, name))
-    if values["inception_score"] is not None:
+    if values["inception_score"] is not None and samples.logits is not None:
         contributions["inception_score"] = score_contributions(samples.logits, settings.is_split_size)
-    if values["precision"] is not None:
-        found["precision"] = wilson(values["precision"], len(samples.pool))
-    if values["recall"] is not None and len(samples.pool) > settings.k + 1:
+    precision, recall = values["precision"], values["recall"]
+    if precision is not None:
+        found["precision"] = wilson(precision, len(samples.pool))
+    if recall is not None and reference is not None and len(samples.pool) > settings.k + 1:
         contributions["recall"] = recall_contributions(
             reference.pool, samples.pool, settings.k, adm_float16=settings.adm_float16, device=device
         )
@@ -81,8 +82,8 @@ def intervals(
         bounds = np.quantile(values[metric] + error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         low, high = bounds.clip(SMALLEST[metric], LARGEST.get(metric))
         found[metric] = {"low": float(low), "high": float(high)}
-    if found["recall"] is not None:
-        both = (found["recall"], wilson(values["recall"], len(reference.pool)))
+    if (resampled := found["recall"]) is not None and recall is not None and reference is not None:
+        both = (resampled, wilson(recall, len(reference.pool)))
         found["recall"] = {"low": min(i["low"] for i in both), "high": max(i["high"] for i in both)}
     return found
 

@@ -22,13 +22,14 @@ def sorted_by_class(labels: np.ndarray | None, logits: np.ndarray | None, split_
 
     Without labels the classes are guessed from the logits. With a single split order does not matter.
     """
-    if labels is None and logits is None:
+    if labels is None:
+        if logits is None:
+            return []
+        labels = logits.argmax(axis=1)
+    if len(labels) <= split_size:
         return []
-    classes = logits.argmax(axis=1) if labels is None else labels
-    if len(classes) <= split_size:
-        return []
-    alike = float((classes[1:] == classes[:-1]).mean())
-    chance = float(((np.unique(classes, return_counts=True)[1] / len(classes)) ** 2).sum())
+    alike = float((labels[1:] == labels[:-1]).mean())
+    chance = float(((np.unique(labels, return_counts=True)[1] / len(labels)) ** 2).sum())
     if chance > 0.5 or alike < chance + 0.25 * (1 - chance):
         return []
     return [

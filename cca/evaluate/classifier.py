@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from cca import checkpoints
+from cca.data.files import FileImages
 from cca.errors import CCAError
 from cca.settings import Settings, validate
 
@@ -88,6 +89,9 @@ class Classifier(nn.Module):
         CCAError: sizes that do not fit each other.
     """
 
+    pool_scale: Tensor
+    spatial_scale: Tensor
+
     def __init__(
         self, architecture: ClassifierArchitecture, image_size: int, channels: int, num_classes: int
     ):
@@ -156,7 +160,7 @@ def to_input(images: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def fit_scales(model: Classifier, images: np.ndarray, batch_size: int = 500) -> None:
+def fit_scales(model: Classifier, images: np.ndarray | FileImages, batch_size: int = 500) -> None:
     """Set the scales so that each kind of features has unit overall standard deviation.
 
     The model must be in eval mode; ``images`` are uint8 (N, H, W, C). Constant features keep scale 1.
@@ -172,7 +176,9 @@ def fit_scales(model: Classifier, images: np.ndarray, batch_size: int = 500) -> 
 
 
 @torch.no_grad()
-def accuracy(model: Classifier, images: np.ndarray, labels: np.ndarray, batch_size: int = 500) -> float:
+def accuracy(
+    model: Classifier, images: np.ndarray | FileImages, labels: np.ndarray, batch_size: int = 500
+) -> float:
     """Fraction of uint8 ``images`` (N, H, W, C) whose largest logit is that of their label (N,)."""
     device = model.pool_scale.device
     starts = range(0, len(images), batch_size)

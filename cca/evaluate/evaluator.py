@@ -122,20 +122,16 @@ def evaluate(
     """
     device = pick() if device is None else torch.device(device)
     extractor = LazyExtractor(settings, weights, device)
-    sides = [read_side(path, allow_jpeg) for path in (reference, samples)]
-    check_comparable(*sides, settings.k)
-    identity = common_identity(*sides, extractor)
-    reference_features = side_features(sides[0], extractor, settings.batch_size, cache)
-    sample_features = side_features(sides[1], extractor, settings.batch_size)
+    one, other = (read_side(path, allow_jpeg) for path in (reference, samples))
+    check_comparable(one, other, settings.k)
+    identity = common_identity(one, other, extractor)
+    reference_features = side_features(one, extractor, settings.batch_size, cache)
+    sample_features = side_features(other, extractor, settings.batch_size)
+    assert sample_features is not None  # `check_comparable` has refused statistics alone
     if keep_features is not None:
-        write_features(keep_features, sample_features, identity, sides[1].labels)
-    statistics, sample_statistics = (
-        gaussians(side, features)
-        for side, features in (
-            (sides[0], reference_features),
-            (replace(sides[1], statistics={}), sample_features),
-        )
-    )
+        write_features(keep_features, sample_features, identity, other.labels)
+    statistics = gaussians(one, reference_features)
+    sample_statistics = gaussians(replace(other, statistics={}), sample_features)
     known = (statistics, sample_statistics, reference_features, sample_features, settings)
     values = compute(*known, device)
     bounds = {} if bootstrap is None else intervals(values, *known, bootstrap, device)
@@ -147,14 +143,14 @@ def evaluate(
         "num_samples": len(sample_features.pool),
         "extractor": name,
         "extractor_sha256": checksum or None,
-        "reference_sha256": sides[0].sha256,
-        "samples_sha256": sides[1].sha256,
+        "reference_sha256": one.sha256,
+        "samples_sha256": other.sha256,
         "settings": settings.model_dump(mode="json", exclude={"extractor"}) | {"bootstrap": bootstrap},
         "versions": versions(),
         "warnings": [
             *few_samples(statistics["pool"], "reference"),
             *few_samples(sample_statistics["pool"], "samples"),
-            *sorted_by_class(sides[1].labels, sample_features.logits, settings.is_split_size),
+            *sorted_by_class(other.labels, sample_features.logits, settings.is_split_size),
             *swapped_channels(reference_features, sample_features),
         ],
     }
@@ -184,7 +180,7 @@ def compute(
 
 def gaussians(side: Side, features: Features | None) -> dict[str, Statistics]:
     """Statistics of a side, by name: stored ones where there are any, else those of its features."""
-    found = {}
+    found: dict[str, Statistics] = {}
     for name in ("pool", "spatial"):
         if name in side.statistics:
             found[name] = side.statistics[name]

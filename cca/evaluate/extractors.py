@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def load(extractor: Extractor, device: torch.device | str = "cpu") -> Loaded:
     if weights is not None and extractor.name != CLASSIFIER:
         check_plain(weights)
     layers = _layers(FEATURE_EXTRACTORS_REGISTRY[extractor.name], extractor.spatial)
-    options = {"verbose": False}
+    options: dict[str, Any] = {"verbose": False}
     if weights is not None:
         options["feature_extractor_weights_path"] = str(weights)
     try:

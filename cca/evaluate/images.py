@@ -22,8 +22,9 @@ LOSSY = {".jpg", ".jpeg", ".webp"}
 class Images(Protocol):
     """Images that can be gone through in batches, as often as wanted, in the same order."""
 
-    shape: tuple[int, int, int, int]
-    """(N, H, W, C), C = 3, or 1 for grey arrays of our own."""
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, C), C = 3, or 1 for grey arrays of our own."""
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Uint8 arrays (size, H, W, C), the last one possibly smaller."""

@@ -1,5 +1,7 @@
 """The settings of an evaluation, apart from the code that carries it out (which loads torch-fidelity)."""
 
+from typing import Literal, get_args
+
 from pydantic import Field
 
 from cca.settings import Settings
@@ -7,7 +9,8 @@ from cca.settings import Settings
 CLASSIFIER = "cca-classifier"
 INCEPTION = "cca-inception"
 SPATIAL, LATER_SPATIAL = "spatial", "later_spatial"  # sFID's features; the same of the next layer
-METRICS = ("fid", "inception_score", "sfid", "precision", "recall")  # in the order of the paper's Table 3
+Metric = Literal["fid", "inception_score", "sfid", "precision", "recall"]
+METRICS: tuple[str, ...] = get_args(Metric)  # in the order of the paper's Table 3
 
 
 class EvaluationSettings(Settings):

@@ -29,12 +29,10 @@ def run(
 ) -> dict:
     """Stage ``reference``: `make_reference` of a folder, an ADM ``.npz``, or our data's training images."""
     if images.is_file() and "train_labels" in Archive(images):
-        pictures = load(images).train_images
-        source: Images = ArrayImages(pictures) if isinstance(pictures, np.ndarray) else pictures
-    else:
-        source = read_side(images, allow_jpeg).images
-        if source is None:
-            raise CCAError(f"{images}: features or statistics; a reference is made of images")
+        return make_reference(load(images).train_images, out, settings, weights=weights)
+    source = read_side(images, allow_jpeg).images
+    if source is None:
+        raise CCAError(f"{images}: features or statistics; a reference is made of images")
     return make_reference(source, out, settings, weights=weights)
 
 
@@ -72,6 +70,7 @@ def make_reference(
         start += len(batch)
         kept_images.append(np.broadcast_to(batch[mask], (*batch[mask].shape[:3], 3)))
         kept_pool.append(features.pool[mask])
+        assert features.colour is not None  # `stream` always has it
         colours.append(features.colour * len(batch))
         for name in ("pool", "spatial"):
             if (values := getattr(features, name)) is not None:
@@ -89,6 +88,6 @@ def make_reference(
         count=np.array(total),
         extractor=np.array(loaded.identity),
         pool=np.concatenate(kept_pool),
-        colour=np.sum(colours, axis=0) / total,
+        colour=np.sum(np.stack(colours), axis=0) / total,
     )
     return {"images": total, "kept": len(subset)}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def read_side(path: Path, allow_jpeg: bool = False) -> Side:
     if path.is_dir():
         if shards := sorted(path.glob("shard_*.npz")):
             return _read_shards(path, shards)
-        images = ImageFolder(path, allow_jpeg)
-        return Side(path, images.sha256(), images)
+        folder = ImageFolder(path, allow_jpeg)
+        return Side(path, folder.sha256(), folder)
     archive = Archive(path)
     features = _read_features(archive) if "pool" in archive else None
     statistics = _read_statistics(archive)
@@ -87,7 +88,7 @@ def write_features(path: Path, features: Features, extractor: str, labels: np.nd
     """Keep features in an ``.npz`` that `read_side` accepts instead of images."""
     optional = {"spatial": features.spatial, "logits": features.logits, "colour": features.colour}
     optional["labels"] = labels
-    arrays = {name: array for name, array in optional.items() if array is not None}
+    arrays: dict[str, Any] = {name: array for name, array in optional.items() if array is not None}
     with atomic(path) as temporary:  # not compressed: floats hardly shrink, and it takes a minute
         np.savez(temporary, pool=features.pool, extractor=np.array(extractor), **arrays)
 
@@ -112,11 +113,12 @@ def _read_shards(folder: Path, paths: list[Path]) -> Side:
     if expected != total:
         raise CCAError(f"{folder}: {expected} of {total} samples; sample the missing shards again")
     labels = [_read_labels(archives[index], parts[index].shape[0]) for index in order]
+    known = [part for part in labels if part is not None]
     return Side(
         folder,
         combined([sha256(paths[index]) for index in order]),
         ShardImages([parts[index] for index in order]),
-        labels=None if any(part is None for part in labels) else np.concatenate(labels),
+        labels=np.concatenate(known) if len(known) == len(labels) else None,
     )
 
 

@@ -1,7 +1,6 @@
 """Mean and covariance of features, gathered batch by batch."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
@@ -23,7 +22,7 @@ class Statistics:
     count: int | None = None
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Self:
+    def of(cls, features: np.ndarray) -> "Statistics":
         """Statistics of ``features`` (N, D), N >= 2; the same numbers as `numpy.mean` and `numpy.cov`."""
         gathered = Accumulator(features.shape[1])
         for start in range(0, len(features), 8192):

@@ -2,14 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from cca.errors import CCAError
 from cca.evaluate.archives import Archive
 from cca.evaluate.evaluator import evaluate
-from cca.evaluate.protocol import METRICS, EvaluationSettings
+from cca.evaluate.protocol import METRICS, EvaluationSettings, Metric
 from cca.files import cache_folder, parse_yaml, require
 from cca.settings import Settings, validate
 
@@ -35,7 +34,7 @@ class Published(Settings):
     protocol: EvaluationSettings
     reference: PublishedFile
     samples: PublishedFile
-    figures: dict[Literal[METRICS], PublishedFigure] = Field(min_length=1)
+    figures: dict[Metric, PublishedFigure] = Field(min_length=1)
 
 
 def run(

@@ -12,8 +12,7 @@ def check_integers(values: Tensor, what: str, shape: tuple[int, ...], limit: int
         CCAError: names ``what`` and the first thing wrong.
     """
     check_shape(values, what, shape)
-    low, high = values.aminmax()
-    low, high = int(low), int(high)
+    low, high = (int(extreme) for extreme in values.aminmax())
     if low < 0 or high >= limit:
         raise CCAError(f"{what} must be in 0..{limit - 1}, got {low if low < 0 else high}")
 

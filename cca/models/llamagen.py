@@ -7,6 +7,7 @@ of an image, V codes in the vocabulary, H heads (and G key-value heads) of D num
 
 import math
 from functools import partial
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +160,8 @@ class Model(ARModel):
     training passes the unconditional label itself.
     """
 
+    table: Tensor
+
     def __init__(self, architecture: Architecture, tokenizer: Tokenizer, num_classes: int):
         """Untrained weights: normal with deviation 0.02, and a zero output layer, as the official code's.
 
@@ -222,7 +225,8 @@ class Model(ARModel):
             for step, scale in enumerate(scales):
                 logits = self._logits(inputs, self.table[step : step + 1], caches).squeeze(1)
                 if halves == 2:
-                    logits = guide(*logits.chunk(2), scale)
+                    conditional, unconditioned = logits.chunk(2)
+                    logits = guide(conditional, unconditioned, scale)
                 codes[:, step] = tokens = choose_tokens(logits, uniforms[:, step], guidance)
                 inputs = self.tok_embeddings(tokens.repeat(halves).unsqueeze(1))
             check_finite_logits(logits, "llamagen")
@@ -235,6 +239,6 @@ class Model(ARModel):
     def _logits(self, inputs: Tensor, table: Tensor, caches: list[Cache] | None = None) -> Tensor:
         """Logits (B, T, V) float32 of embedded inputs (B, T, dim); with caches, T = 1."""
         x = self.dropout(inputs)
-        for layer, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
+        for layer, cache in zip(self.layers, caches or repeat(None, len(self.layers)), strict=True):
             x = layer(x, table, cache)
         return self.output(self.norm(x)).float()

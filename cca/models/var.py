@@ -10,6 +10,8 @@ one or of all, V codes in the vocabulary, C = dim, H heads of D numbers.
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,8 @@ def lengths(x: Tensor) -> Tensor:
 
 class Attention(nn.Module):
     """Self-attention, over a whole sequence with a mask, or over the cached past and the new tokens."""
+
+    zero_k_bias: Tensor
 
     def __init__(self, a: Architecture):
         super().__init__()
@@ -159,6 +163,8 @@ class Model(ARModel):
     is no part of the model, which neither trains nor saves it, but follows it to another device or type.
     """
 
+    attn_bias_for_masking: Tensor
+
     def __init__(self, architecture: Architecture, tokenizer: Tokenizer, num_classes: int):
         """Untrained weights, drawn as ``build_vae_var`` of the official code draws them.
 
@@ -202,7 +208,8 @@ class Model(ARModel):
         for position in (self.pos_start, self.pos_1LC):
             nn.init.trunc_normal_(position, std=(3 * dim) ** -0.5)
         self.head.weight *= 0.02
-        self.head_nm.ada_lin[1].weight *= 0.5
+        block: Any = self.head_nm
+        block.ada_lin[1].weight *= 0.5
         for block in self.blocks:
             block.attn.proj.weight /= math.sqrt(2 * depth)
             block.ffn.fc2.weight /= math.sqrt(2 * depth)
@@ -220,7 +227,9 @@ class Model(ARModel):
         """The tokenizer's, which turns codes into the inputs of the next scale."""
         return self._quantizer[0]
 
-    def _apply(self, fn, recurse=True):  # what to(), cuda(), double() call
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> Self:  # what to(), cuda(), double() call
         self.quantizer._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
@@ -239,7 +248,7 @@ class Model(ARModel):
         check_integers(labels, "labels", (len(codes),), self.num_classes + 1)
         condition = self.class_emb(labels)
         inputs = [self._start(condition), self._embed(self.quantizer.teacher_inputs(codes))]
-        modulations = [block.modulations(condition) for block in self.blocks]
+        modulations = self._modulations(condition)
         x = torch.cat(inputs, dim=1) + self._positions()
         logits = self._logits(x, condition, modulations, self.attn_bias_for_masking)
         return -F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
@@ -261,13 +270,15 @@ class Model(ARModel):
         with torch.inference_mode():
             unconditional = torch.full_like(labels, self.num_classes)
             condition = self.class_emb(torch.cat([labels, unconditional][:halves]))
-            modulations = [block.modulations(condition) for block in self.blocks]
+            modulations = self._modulations(condition)
             caches = [Cache(self.num_tokens) for _ in self.blocks]
-            positions, inputs, total = self._positions(), self._start(condition), 0
+            positions, inputs = self._positions(), self._start(condition)
+            total: Tensor | float = 0.0
             for step, (span, scale) in enumerate(zip(self.spans, scales, strict=True)):
                 logits = self._logits(inputs + positions[:, span], condition, modulations, None, caches)
                 if halves == 2:
-                    logits = guide(*logits.chunk(2), scale)
+                    conditional, unconditioned = logits.chunk(2)
+                    logits = guide(conditional, unconditioned, scale)
                 codes[:, span] = choose_tokens(logits, uniforms[:, span], guidance)
                 if span.stop < self.num_tokens:
                     total = total + self.quantizer.spread(codes[:, span], step)
@@ -287,6 +298,11 @@ class Model(ARModel):
     def _positions(self) -> Tensor:
         """What tells positions and scales apart: (1, L, C)."""
         return self.lvl_embed(self.lvl_1L) + self.pos_1LC
+
+    def _modulations(self, condition: Tensor) -> list[tuple[Tensor, ...]]:
+        """Of every block, from the class (B, C)."""
+        blocks: Iterable[Any] = self.blocks
+        return [block.modulations(condition) for block in blocks]
 
     def _logits(
         self,

@@ -14,7 +14,7 @@ for the image's label (see ``cca.fakes``), and no pair is a ``positive_pair``.
 
 import inspect
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, ValidationError, create_model
 from torch import Tensor
@@ -48,7 +48,7 @@ def bind(spec: dict) -> partial[Tensor]:
         raise CCAError(f"an objective needs a 'name', one of: {', '.join(plugins.names('cca.objectives'))}")
     contrasts_samples(spec)  # refuses what it cannot tell
     loss = plugins.load("cca.objectives", spec["name"]).loss
-    parameters = {
+    parameters: dict[str, Any] = {
         name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(loss).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY

@@ -14,6 +14,7 @@ from cca.errors import CCAError
 from cca.evaluate import extractors
 from cca.evaluate.evaluator import LazyExtractor, check_comparable, common_identity, compute, gaussians
 from cca.evaluate.extractors import Extractor, Loaded
+from cca.evaluate.images import Images
 from cca.evaluate.protocol import SPATIAL, EvaluationSettings
 from cca.evaluate.samples import Features, read_side
 from cca.evaluate.statistics import Statistics
@@ -41,6 +42,7 @@ class Bench:
         side = read_side(folder)
         check_comparable(self._reference, side, self._settings.k)
         common_identity(self._reference, side, LazyExtractor(self._settings, self._weights, self._device))
+        assert side.images is not None and side.labels is not None  # our shards have both
         images = np.concatenate(list(side.images.batches(self._settings.batch_size)))
         return Case(images, side.labels, data, self._settings.k)
 
@@ -48,20 +50,27 @@ class Bench:
         """The five metrics, and of how many samples and reference images precision and recall are."""
         samples = self._extract(case.images, case.layer)
         if case.channels_first:
-            channels = self._loaded(case.layer).network.spatial_channels
+            channels = int(self._loaded(case.layer).network.spatial_channels)  # type: ignore[arg-type]
+            assert samples.spatial is not None
             samples = replace(samples, spatial=channels_first(samples.spatial, channels))
         if case.reference is None:
-            reference, stored = self._reference.features, gaussians(self._reference, self._reference.features)
+            reference = self._reference.features
+            stored = gaussians(self._reference, reference)
         else:
             reference = self._extract(case.reference, case.layer)
             stored = gaussians(replace(self._reference, statistics={}), reference)
         if case.layer != SPATIAL:
-            stored |= {"spatial": Statistics.of(self._extract(case.data.train_images, case.layer).spatial)}
+            spatial = self._extract(case.data.train_images, case.layer).spatial
+            assert spatial is not None  # `_load` has seen to it
+            stored |= {"spatial": Statistics.of(spatial)}
         own = gaussians(replace(self._reference, statistics={}), samples)
         values = compute(stored, own, reference, samples, self._settings, self._device)
-        return values | {"num_samples": len(samples.pool), "num_reference": len(reference.pool)}
+        return values | {
+            "num_samples": len(samples.pool),
+            "num_reference": 0 if reference is None else len(reference.pool),
+        }
 
-    def _extract(self, images: np.ndarray, layer: str) -> Features:
+    def _extract(self, images: Images | np.ndarray, layer: str) -> Features:
         return extractors.extract(images, self._loaded(layer), self._settings.batch_size)
 
     def _load(self, layer: str) -> Loaded:

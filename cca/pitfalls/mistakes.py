@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from cca.data.images import ImageData
+from cca.evaluate.images import Images
 from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
 from cca.rng import generator
 
@@ -31,7 +32,7 @@ class Case:
     labels: np.ndarray
     data: ImageData
     k: int
-    reference: np.ndarray | None = None
+    reference: Images | np.ndarray | None = None
     layer: str = SPATIAL
     channels_first: bool = False
 

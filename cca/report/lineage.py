@@ -19,7 +19,7 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
     if (row is None) != (column is None):
         raise CCAError("--row and --column go together: they name one number of a table")
     lineage = trace(artefact)
-    number = None if row is None else find(original(artefact), row, column)
+    number = None if row is None or column is None else find(original(artefact), row, column)
     problems = lineage.problems()
     if as_json:
         files = {path: {"sha256": file.sha256, "record": file.record} for path, file in lineage.files.items()}

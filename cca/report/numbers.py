@@ -77,8 +77,8 @@ def _value(path: Path, column: str) -> float | None:
 
 def _check(table: Path, number: Number) -> None:
     """Raise a `CCAError` unless the values in the files give the number, in its six digits."""
-    values = list(number.files.values())
-    if None in values:
+    values = [value for value in number.files.values() if value is not None]
+    if len(values) < len(number.files):
         return
     given = np.std(values, ddof=1) if number.column.endswith("_std") else np.mean(values)
     if not np.isclose(float(number.value), given, rtol=1e-5, atol=0):

@@ -1,8 +1,11 @@
 """One look for all figures: a colour and a marker for each method, type readable at column width."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -11,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 COLUMN_WIDTH = 5.5  # inches, the text width of the paper
 
 # Okabe-Ito colours, told apart by colour-blind readers; markers differ too.
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "base": {"color": "#000000", "marker": "s", "label": "no guidance"},
     "cfg": {"color": "#0072B2", "marker": "o", "label": "CFG"},
     "cca": {"color": "#D55E00", "marker": "^", "label": "CCA"},
@@ -37,7 +40,7 @@ NAMES = {
 RFID = "rFID of decoded\ntraining images"
 """What the dashed line in figures of FID is called."""
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -75,10 +78,10 @@ def new_figure(columns: int, rows: int = 1, height: float = 2.8) -> tuple[Figure
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def curve(axis: Axes, points: pd.DataFrame, x: str, y: str, **look: object) -> None:
+def curve(axis: Axes, points: pd.DataFrame, x: str, y: str, **look: Any) -> None:
     """A line through the points, with a standard deviation to either side where they have one."""
     axis.plot(points[x], points[y], **look)
-    bars = {f"{side}err": points.get(f"{name}_std") for side, name in (("x", x), ("y", y))}
+    bars: dict[str, Any] = {f"{side}err": points.get(f"{name}_std") for side, name in (("x", x), ("y", y))}
     if any(deviation is not None for deviation in bars.values()):
         axis.errorbar(
             points[x], points[y], **bars, fmt="none", ecolor=look["color"], elinewidth=0.8, alpha=0.7
@@ -93,7 +96,7 @@ def rfid_lines(axis: Axes, rfids: pd.Series) -> None:
 
 def annotate(axis: Axes, values: pd.Series, xs: pd.Series, ys: pd.Series, color: str, below: bool) -> None:
     """Small numbers beside the points: to the right and above, or to the left and below."""
-    place = {"xytext": (-4, -4), "ha": "right", "va": "top"} if below else {"xytext": (4, 4)}
+    place: dict[str, Any] = {"xytext": (-4, -4), "ha": "right", "va": "top"} if below else {"xytext": (4, 4)}
     halo = [patheffects.withStroke(linewidth=1.5, foreground="white")]
     for value, x, y in zip(values, xs, ys, strict=True):
         text = axis.annotate(f"{value:g}", (x, y), textcoords="offset points", **place)
@@ -110,12 +113,17 @@ def log_y(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def legend(figure: Figure, ncols: int = 4, **options: object) -> None:
+def legend(figure: Figure, ncols: int = 4, **options: Any) -> None:
     """One legend of ``ncols`` columns above all panels, each label once."""
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     figure.legend(
-        entries.values(), entries.keys(), loc="outside upper center", ncols=ncols, frameon=False, **options
+        list(entries.values()),
+        list(entries),
+        loc="outside upper center",
+        ncols=ncols,
+        frameon=False,
+        **options,
     )

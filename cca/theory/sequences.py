@@ -33,6 +33,6 @@ def guided(conditional: Tensor, unconditional: Tensor, scale: Tensor | float, to
     Each next token's logits are guided and normalised on their own, as models are decoded. The arguments are
     log-probabilities of sequences, (W, K, N) and (W, 1, N); the scale is one for all or (W,).
     """
-    scale = torch.as_tensor(scale, dtype=conditional.dtype).reshape(-1, 1, 1, 1)
+    scales = torch.as_tensor(scale, dtype=conditional.dtype).reshape(-1, 1, 1, 1)
     pairs = zip(unchain(conditional, tokens), unchain(unconditional, tokens), strict=True)
-    return chain([guide(one, other, scale) for one, other in pairs])
+    return chain([guide(one, other, scales) for one, other in pairs])

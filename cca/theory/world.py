@@ -63,5 +63,5 @@ def draw(seeds: range, tokens: int, length: int, labels: int, informativeness: l
             shapes = [(tokens**position, tokens) for position in range(length)]
             label = normal(labels)
             drawn.append([label, *(normal(shape) + degree * normal((labels, *shape)) for shape in shapes)])
-    label, *next_token = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True)]
-    return Worlds(label.log_softmax(dim=-1), chain(next_token), tokens)
+    first, *next_token = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True)]
+    return Worlds(first.log_softmax(dim=-1), chain(next_token), tokens)

@@ -175,6 +175,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, widths[0], H, W) to (B, widths[-1], H', W')."""
         blocks, attentions, *resampling = self.children()
+        assert isinstance(blocks, nn.ModuleList) and isinstance(attentions, nn.ModuleList)
         for i, block in enumerate(blocks):
             x = block(x)
             if attentions:
@@ -218,7 +219,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, channels, image_size, image_size) to (B, z_channels, side, side)."""
         h = self.conv_in(images)
-        for level in self.get_submodule(self.layout.down):
+        for level in self.get_submodule(self.layout.down).children():
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
 
@@ -246,7 +247,7 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(B, z_channels, side, side) to (B, channels, image_size, image_size)."""
         h = self.mid(self.conv_in(z))
-        levels = list(self.get_submodule(self.layout.up))
+        levels = list(self.get_submodule(self.layout.up).children())
         for level in levels[::-1] if self.layout.up_finest_first else levels:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))

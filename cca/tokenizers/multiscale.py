@@ -9,6 +9,7 @@ codes each, L codes of all scales, Z channels of the latent map of side S, V cod
 """
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -122,7 +123,9 @@ class Quantizer(nn.Module):
         entries = self.embedding(codes).transpose(1, 2).unflatten(2, (size, size))
         if size != self.side:
             entries = F.interpolate(entries, size=(self.side, self.side), mode="bicubic")
-        return self.quant_resi["qresi_ls"][self.phi_of_scale[scale]](entries)
+        phis = self.quant_resi["qresi_ls"]
+        assert isinstance(phis, nn.ModuleList)
+        return phis[self.phi_of_scale[scale]](entries)
 
     def lookup(self, vectors: Tensor) -> Tensor:
         """Codes (...) of the entries nearest to vectors (..., Z)."""
@@ -165,7 +168,8 @@ class Quantizer(nn.Module):
 
     def assemble(self, codes: Tensor) -> Tensor:
         """The map (B, Z, S, S) that codes (B, L) of all scales stand for."""
-        return sum(self.spread(codes[:, span], scale) for scale, span in enumerate(self.spans))
+        parts = [self.spread(codes[:, span], scale) for scale, span in enumerate(self.spans)]
+        return reduce(torch.add, parts)
 
     @torch.no_grad()
     def teacher_inputs(self, codes: Tensor) -> Tensor:
@@ -174,7 +178,8 @@ class Quantizer(nn.Module):
         A scale's input is the sum of the parts of all coarser scales, pooled to its own cells. While
         sampling, the same comes scale by scale from ``spread`` and ``pool``.
         """
-        inputs, total = [], 0
+        inputs: list[Tensor] = []
+        total: Tensor | float = 0.0
         for scale, span in enumerate(self.spans[:-1]):
             total = total + self.spread(codes[:, span], scale)
             inputs.append(self.pool(total, scale + 1))

@@ -142,7 +142,7 @@ def _said(claim: Claim, defined: Claims, tables: dict[str, pd.DataFrame], family
     if row is None:
         return None
     names = dict.fromkeys(name for rule in claim.rules for name in rule.quantities if isinstance(name, str))
-    values = {name: from_paper(name, tables[claim.table], row) for name in names}
+    values = {name: from_paper(name, tables[str(claim.table)], row) for name in names}
     told = [f"{name} {value:g}" for name, value in values.items() if value is not None]
     return f"{row}: {', '.join(told)}" if told else None
 

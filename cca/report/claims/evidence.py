@@ -8,11 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cca.errors import CCAError
+from cca.evaluate.protocol import METRICS
 from cca.experiments import Experiment, cost
 from cca.files import read_json, require
 from cca.report.claims.quantities import LOGGED, parse
 from cca.report.claims.roles import Arms, ModelClaims
-from cca.report.measured import METRICS, Measured
+from cca.report.measured import Measured
 
 Array = NDArray[np.float64]
 

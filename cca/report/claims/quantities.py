@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
+from cca.evaluate.protocol import METRICS
 from cca.report.claims.roles import AXES, FINETUNED, ROLES
-from cca.report.measured import METRICS
 
 LOGGED = ("g_pos", "g_neg")  # mean change of log-likelihoods at the end of finetuning, nats an image
 REDUCTIONS = {"min": np.argmin, "max": np.argmax}

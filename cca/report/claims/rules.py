@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from cca.evaluate.protocol import METRICS
 from cca.report.claims.quantities import Quantity, Single, Sweep, parse
 from cca.report.claims.roles import AXES
-from cca.report.measured import METRICS
 from cca.settings import Settings
 
 Array = NDArray[np.float64]

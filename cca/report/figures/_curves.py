@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import matplotlib.figure
 import pandas as pd
@@ -38,11 +38,14 @@ class Panel(Settings, ABC):
         """Its points, curve by curve, in the order of the line."""
 
 
-class CurveFigure(figures.Figure):
+P = TypeVar("P", bound=Panel)
+
+
+class CurveFigure(figures.Figure, Generic[P]):
     """A figure of panels of measurements, each over the same seeds."""
 
     seeds: list[int] = Field(min_length=1)
-    panels: list[Panel] = Field(min_length=1)
+    panels: list[P] = Field(min_length=1)
 
     def experiments(self) -> list[Experiment]:
         """Every measurement with every seed."""

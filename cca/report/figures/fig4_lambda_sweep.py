@@ -21,10 +21,8 @@ class Panel(_curves.Panel):
         return cfg + [Measurement("cca", self.model, finetune, 0) for finetune in self.cca]
 
 
-class Figure(_curves.CurveFigure):
+class Figure(_curves.CurveFigure[Panel]):
     """A panel a model."""
-
-    panels: list[Panel] = Field(min_length=1)
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """Two curves and, as one point of the CFG curve, the model as it is."""

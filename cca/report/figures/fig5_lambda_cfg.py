@@ -27,10 +27,8 @@ class Panel(_curves.Panel):
         ]
 
 
-class Figure(_curves.CurveFigure):
+class Figure(_curves.CurveFigure[Panel]):
     """Two panels a model."""
-
-    panels: list[Panel] = Field(min_length=1)
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """A curve a λ, darker with λ, and the one without CCA."""

@@ -22,10 +22,8 @@ class Panel(_curves.Panel):
         return cfg + [Measurement("cca+cfg", self.model, self.finetune, scale) for scale in self.cca_cfg]
 
 
-class Figure(_curves.CurveFigure):
+class Figure(_curves.CurveFigure[Panel]):
     """A panel a model."""
-
-    panels: list[Panel] = Field(min_length=1)
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """Two curves, whose guidance-free ends are the model as it is and after CCA."""

@@ -24,10 +24,8 @@ class Panel(_curves.Panel):
         return [Measurement("base", self.model, BASE, 0), *tuned]
 
 
-class Figure(_curves.CurveFigure):
+class Figure(_curves.CurveFigure[Panel]):
     """Two panels a model."""
-
-    panels: list[Panel] = Field(min_length=1)
 
     def points(self, measured: Measured) -> pd.DataFrame:
         """As of every figure of curves.

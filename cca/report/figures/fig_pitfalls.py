@@ -1,6 +1,7 @@
 """How far each metric moves when one thing is done wrong: a row a mistake, a column a metric."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -21,7 +22,7 @@ from cca.report.tables._readable import NAMES
 
 FAR = 2.5
 """Marks are at the edge where they are so many times as far off as nine tenths of them."""
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "worse": {"color": "#8C510A", "marker": "1", "mew": 1.5, "ms": 7, "label": "looks worse"},
     "better": {"color": "#332288", "marker": "2", "mew": 1.5, "ms": 7, "label": "looks better"},
     "same": {"color": "#707070", "marker": "h", "mfc": "white", "label": "within noise"},
@@ -64,7 +65,10 @@ class Figure(figures.Figure):
                 axis.plot(shown, place, ls="none", clip_on=False, **LOOKS[_direction(metric, moved)])
                 if not np.isclose(shown, value):
                     inwards = 1 if value < shown else -1
-                    side = {"xytext": (5 * inwards, 0), "ha": "left" if inwards > 0 else "right"}
+                    side: dict[str, Any] = {
+                        "xytext": (5 * inwards, 0),
+                        "ha": "left" if inwards > 0 else "right",
+                    }
                     text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
                     axis.annotate(
                         text, (shown, place), textcoords="offset points", va="center", fontsize=7, **side
@@ -97,7 +101,7 @@ def _limits(axis: Axes, metric: str, values: pd.Series, mean: float) -> tuple[fl
     ends = np.clip([moves.min(initial=0), moves.max(initial=0)], -reach, reach)
     padding = 0.08 * (ends[1] - ends[0]) or 0.1
     low, high, *edges = back(there(mean) + np.array([*ends, ends[0] - padding, ends[1] + padding]))
-    axis.set_xlim(edges)
+    axis.set_xlim(*edges)
     subs = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 5, 7)
     decades = logarithmic and high > 2 * low
     axis.xaxis.set_major_locator(LogLocator(subs=subs) if decades else MaxNLocator(3, steps=[1, 2, 5, 10]))

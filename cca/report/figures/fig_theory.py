@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib.figure
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field
@@ -49,6 +50,7 @@ class Figure(figures.Figure):
             CCAError: one is not.
         """
         theory = tier.theory
+        assert theory is not None  # which the tier has checked: the figure is made of it
         if self.informativeness not in theory.informativeness:
             raise CCAError(
                 f"fig_theory: informativeness {self.informativeness:g} is not in theory.informativeness"
@@ -158,7 +160,7 @@ def _draw_cfg(axis: Axes, points: pd.DataFrame, title: str) -> None:
     style.curve(axis, cfg, "effective_s", "kl", zorder=3, **style.look("cfg"))
     axis.set(title=title, xlabel="effective scale s*", ylabel="KL to the target of s* (nats)")
     axis.set(xscale="log", yscale="log", xlim=SCALES, ylim=DISTANCES)
-    drawn = {tuple(point) for line in axis.get_lines() for point in line.get_xydata()}
+    drawn = {tuple(point) for line in axis.get_lines() for point in np.asarray(line.get_xydata())}
     inside = sum(SCALES[0] <= x <= SCALES[1] and DISTANCES[0] <= y <= DISTANCES[1] for x, y in drawn)
     if outside := len(drawn) - inside:
         axis.text(0.03, 0.03, f"{outside} points lie outside", transform=axis.transAxes, fontsize=7)

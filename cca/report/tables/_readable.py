@@ -1,5 +1,7 @@
 """Tables for reading: fewer columns, short numbers, the field's names."""
 
+from typing import Any
+
 import pandas as pd
 
 NAMES = {
@@ -45,7 +47,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def cell(value: object, deviation: float = float("nan")) -> str:
+def cell(value: Any, deviation: float = float("nan")) -> str:
     """One value, with its standard deviation where it has one."""
     if pd.isna(value):
         return "-"
