@@ -1,3 +1,3 @@
 """Guidance-free autoregressive image generation: a reproducible benchmark suite."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
