@@ -1,18 +1,23 @@
-"""Checkpoints: safetensors files that say how to build the module they belong to."""
+"""Checkpoints: safetensors files that say how to build the module they belong to, and are not believed."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cca.errors import CCAError
+from cca.errors import CCAError, one_line
 from cca.files import atomic, require
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def save(path: Path, module: nn.Module, metadata: dict) -> None:
@@ -48,9 +53,8 @@ def _opened(path: Path) -> Iterator[safe_open]:
         with safe_open(require(path), framework="pt") as archive:
             yield archive
     except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise CCAError(
-            f"{path}: damaged or not a checkpoint ({reason}); delete it and make it again"
+            f"{path}: damaged or not a checkpoint ({one_line(error)}); delete it and make it again"
         ) from None
 
 
@@ -59,7 +63,13 @@ def _header(archive: safe_open, path: Path) -> dict:
         raise CCAError(
             f"{path}: no description of the module in the file's header; not written by this project"
         )
-    return json.loads(text)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise CCAError(f"{path}: damaged: the file's header describes no module; delete it and make it again")
+    return header
 
 
 def described(metadata: dict, path: Path, *keys: str) -> list:
@@ -82,6 +92,48 @@ def identity(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def built(build: Callable[[], M], state: dict[str, Tensor], path: Path) -> M:
+    """The module that ``build`` makes as a checkpoint's header describes it, filled with its tensors.
+
+    A header cannot ask for more than its file holds: building stops at the first parameter that is not
+    among the tensors, before memory is used for its values.
+
+    Raises:
+        CCAError: no module can be built so, or one of other tensors.
+    """
+    try:
+        with _parameters_among(state):
+            module = build()
+    except CCAError as error:
+        raise CCAError(f"{path}: {error}") from None
+    except Exception as error:  # whatever sizes without sense lead to
+        raise CCAError(f"{path}: its header describes no module ({one_line(error)})") from error
+    fill(module, state, path)
+    return module
+
+
+@contextmanager
+def _parameters_among(state: dict[str, Tensor]) -> Iterator[None]:
+    """Refuse to build a module that has more parameters than there are tensors, or one of another shape."""
+    shapes, count = {tuple(tensor.shape) for tensor in state.values()}, 0
+
+    def look(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += parameter is not None
+        if count > len(state):
+            raise CCAError(f"does not fit the model, which has more than its {len(state)} tensors")
+        if parameter is not None and tuple(parameter.shape) not in shapes:
+            raise CCAError(
+                f"does not fit the model: no tensor has the shape {tuple(parameter.shape)}, as '{name}'"
+            )
+
+    hook = nn.modules.module.register_module_parameter_registration_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load ``state`` strictly: same names, same shapes.
 
@@ -101,3 +153,29 @@ def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CCAError(f"{path}: does not fit the model: {problems[0]}{more}")
     module.load_state_dict(state)
+
+
+def read_torch(path: Path) -> Any:
+    """What a file of ``torch.save`` holds, on the CPU: tensors and plain values. No pickle in it is executed.
+
+    The restricted unpickler knows a few harmless types and refuses all others. Torch itself compares no
+    checksums and unpacks what is compressed to whatever size is written there, so the archive is held
+    against its own table of contents before.
+
+    Raises:
+        CCAError: missing, damaged, or a file that holds anything else.
+    """
+    try:
+        if zipfile.is_zipfile(require(path)):
+            with zipfile.ZipFile(path) as archive:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                    raise CCAError(f"{path}: compressed, as torch.save never does; load and save it yourself")
+                if damaged := archive.testzip():
+                    raise CCAError(f"{path}: damaged: the checksum of '{damaged}' is another")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except CCAError:
+        raise
+    except Exception as error:  # torch's own words advise to run the pickle
+        refused = isinstance(error, pickle.UnpicklingError)
+        reason = "more than tensors and plain values" if refused else one_line(error)
+        raise CCAError(f"{path}: damaged or not a plain PyTorch state dict ({reason})") from error

@@ -18,7 +18,7 @@ from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.fakes import FakesSettings
-from cca.files import parse_yaml, require
+from cca.files import read_yaml, require
 from cca.finetune import FinetuneSettings, Finetuning
 from cca.objectives import Objective
 from cca.pairs import PairsSettings
@@ -48,6 +48,8 @@ FOLDERS = {
     "tokenizers",
 }
 """Folders of a tier's results beside those of its models."""
+NAME = re.compile(r"(?!\.\.?$)[\w.=+-]+")
+"""What may be a folder's name in the results: no path, and neither the folder itself nor the one above."""
 
 
 def check_spelling(what: str, value: float) -> None:
@@ -149,7 +151,7 @@ class Tier(Settings):
             ("external", set()),
         ):
             for name in getattr(self, section):
-                if not re.fullmatch(r"[\w.=+-]+", name):
+                if not NAME.fullmatch(name):
                     raise CCAError(
                         f"{section}: the name '{name}' may hold letters, digits and . = + - _ only"
                     )
@@ -267,7 +269,7 @@ class Tier(Settings):
         if self.pitfalls is None:
             return
         for name in self.pitfalls.sampling:
-            if not re.fullmatch(r"[\w.=+-]+", name) or name == "samples":
+            if not NAME.fullmatch(name) or name == "samples":
                 raise CCAError(
                     f"pitfalls.sampling: the name '{name}' may hold letters, digits and . = + - _ only"
                 )
@@ -363,10 +365,10 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
             that is not in ``resources/reported`` beside ``folder``.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if not NAME.fullmatch(name) or not path.is_file():
         tiers = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml")))
         raise CCAError(f"tier '{name}' is not one of: {tiers}")
-    values = parse_yaml(path.read_text(), str(path))
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise CCAError(f"{path}: a tier file is a mapping of sections")
     try:

@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cca.errors import CCAError
+from cca.archives import Archive
+from cca.errors import CCAError, one_line
+
+LARGEST_TEXT, LARGEST_YAML = 1_000_000, 100_000
+"""Most bytes of a YAML file, and most keys and values, each as often as aliases name it."""
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file, or raise a one-line `CCAError`."""
     try:
         return json.loads(require(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CCAError(f"{path}: not a JSON file ({error}); delete it and make it again") from None
 
 
@@ -147,39 +149,62 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     Raises:
         CCAError: missing or truncated file, missing array, or an array that holds pickled objects.
     """
-    try:
-        archive = np.load(require(path), allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise CCAError(f"{path}: a bare .npy array where an .npz archive is wanted")
-        with archive:
-            for name in names:
-                if name not in archive.files:
-                    held = ", ".join(archive.files) or "nothing"
-                    raise CCAError(f"{path}: array '{name}' is missing; the file holds {held}")
-            return {name: archive[name] for name in names or archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CCAError(
-            f"{path}: damaged or not an .npz file ({reason}); delete it and make it again"
-        ) from None
+    archive = Archive(path)
+    return {name: archive.read(name) for name in names or archive.names}
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without pickled objects and without keys that are given twice."""
+class _Plain(yaml.SafeLoader):
+    """YAML without pickled objects, without keys that are given twice, and of a size that is to be seen.
+
+    An alias is a few letters for a whole section, so that a short text can stand for one of any size.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, after its sections are counted as often as it names them."""
+        node = super().get_single_node()
+        if node is not None and _nodes(node, {}) > LARGEST_YAML:
+            raise yaml.constructor.ConstructorError(
+                None, None, "its aliases make it too large", node.start_mark
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
+        """A mapping all of whose keys differ."""
+        seen = set()
+        for key in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
+            if str(key.value) in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' is given twice", node.start_mark
+                    None, None, f"key '{key.value}' is given twice", node.start_mark
                 )
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+def _nodes(node: yaml.Node, known: dict[int, float]) -> float:
+    """Number of nodes with every alias written out; infinite where one is a part of itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+        parts = (part for pair in pairs for part in pair)
+        known[id(node)] = 1 + sum(_nodes(part, known) for part in parts)
+    return known[id(node)]
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file, or raise a one-line `CCAError`."""
+    if require(path).stat().st_size > LARGEST_TEXT:
+        raise CCAError(f"{path}: not valid YAML: more than {LARGEST_TEXT:,} bytes")
+    try:
+        return parse_yaml(path.read_text(), str(path))
+    except UnicodeDecodeError as error:
+        raise CCAError(f"{path}: not valid YAML: {error}") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML (or JSON), or raise a one-line `CCAError` that starts with ``where``."""
     try:
-        return yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise CCAError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        return yaml.load(text, _Plain)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CCAError(f"{where}: not valid YAML: {one_line(error)}") from None

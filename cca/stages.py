@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from cca.files import parse_yaml, require
+from cca.files import parse_yaml, read_yaml
 from cca.progress import Progress
 from cca.provenance import recorded, run_key
 from cca.settings import Settings, validate
@@ -17,8 +17,8 @@ def parse(module: str, schema: str, given: str) -> tuple[ModuleType, Settings]:
     stage = import_module(module)
     inline = given.lstrip().startswith("{")
     where = "--settings" if inline else given
-    text = given if inline else require(Path(given)).read_text()
-    return stage, validate(getattr(stage, schema), parse_yaml(text, where), where)
+    values = parse_yaml(given, where) if inline else read_yaml(Path(given))
+    return stage, validate(getattr(stage, schema), values, where)
 
 
 def perform(

@@ -94,7 +94,7 @@ def bare(path: Path) -> None:
         (Path.touch, "damaged or not an .npz file"),
         (truncated, "damaged or not an .npz file"),
         (flipped, "damaged or not an .npz file"),
-        (pickled, "Object arrays cannot be loaded"),
+        (pickled, "'a' holds pickled objects, which are never loaded"),
         (bare, "a bare .npy array"),
         (lambda path: write_npz(path, b=np.arange(3)), "array 'a' is missing; the file holds b"),
     ],

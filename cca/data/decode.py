@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cca import pictures
 from cca.errors import CCAError
 
 
@@ -48,10 +49,11 @@ def open_image(path: Path, channels: int) -> Image.Image:
         CorruptImageError: not an image, a damaged one, or one of suspiciously many pixels.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptImageError(f"{path}: cannot be read as an image ({error})") from None
+        with pictures.opened(path) as image:
+            return pictures.decoded(image, path, "L" if channels == 1 else "RGB")
+    except CCAError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise CorruptImageError(f"{path}: cannot be read as an image ({reason})") from error
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:

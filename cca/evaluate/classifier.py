@@ -149,9 +149,8 @@ def load_classifier(path: Path) -> Classifier:
     if not {"classifier", "sizes"} <= set(metadata):
         raise CCAError(f"{path}: a checkpoint of something else: its header has no 'classifier'")
     architecture = validate(ClassifierArchitecture, metadata["classifier"], f"{path}: classifier")
-    model = Classifier(architecture, **metadata["sizes"])
-    checkpoints.fill(model, state, path)
-    return model.eval()
+    sizes = metadata["sizes"]
+    return checkpoints.built(lambda: Classifier(architecture, **sizes), state, path).eval()
 
 
 def to_input(images: np.ndarray) -> Tensor:

@@ -1,6 +1,6 @@
 """Feature extractors, all of them registered with torch-fidelity, and one pass of images through one."""
 
-import pickle
+import io
 import queue
 import threading
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 from tqdm import tqdm
 
+from cca.checkpoints import read_torch
 from cca.errors import CCAError
 from cca.evaluate.classifier import ClassifierOutput, load_classifier, to_input
 from cca.evaluate.images import ArrayImages, Images
@@ -115,12 +116,11 @@ def load(extractor: Extractor, device: torch.device | str = "cpu") -> Loaded:
         raise CCAError(f"extractor {CLASSIFIER} needs the file of its weights, made by the stage 'features'")
     if weights is None and extractor.name == INCEPTION:
         weights = published_weights()
-    if weights is not None and extractor.name != CLASSIFIER:
-        check_plain(weights)
     layers = _layers(FEATURE_EXTRACTORS_REGISTRY[extractor.name], extractor.spatial)
     options: dict[str, Any] = {"verbose": False}
     if weights is not None:
-        options["feature_extractor_weights_path"] = str(weights)
+        given = str(weights) if extractor.name == CLASSIFIER else plain(weights)
+        options["feature_extractor_weights_path"] = given
     try:
         network = create_feature_extractor(extractor.name, list(layers.values()), cuda=False, **options)
     except (RuntimeError, ValueError, OSError, AttributeError, KeyError) as error:
@@ -131,22 +131,24 @@ def load(extractor: Extractor, device: torch.device | str = "cpu") -> Loaded:
     return Loaded(network.to(device).eval(), tuple(layers), extractor.name, checksum, device)
 
 
-def check_plain(weights: Path) -> None:
-    """Raise a `CCAError` unless a PyTorch file holds tensors only.
+def plain(weights: Path) -> io.BytesIO:
+    """A PyTorch file of tensors only, written anew: torch-fidelity unpickles what it is given unrestricted.
 
-    torch-fidelity unpickles weights without restrictions. What the restricted unpickler accepts is
-    harmless to the other.
+    Raises:
+        CCAError: missing, damaged, or a file of anything but named tensors.
     """
     if require(weights).suffix == ".safetensors":  # which torch.load would read in its own way
         raise CCAError(
             f"{weights}: not Inception's weights; for this project's classifier add "
             "--settings '{extractor: cca-classifier}'"
         )
-    try:
-        torch.load(weights, map_location="meta", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
-        raise CCAError(f"{weights}: damaged or not a plain PyTorch state dict ({reason})") from None
+    state = read_torch(weights)
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise CCAError(f"{weights}: not a plain PyTorch state dict: it holds more than named tensors")
+    stream = io.BytesIO()
+    torch.save(dict(state), stream)
+    stream.seek(0)
+    return stream
 
 
 def _layers(extractor: type[FeatureExtractorBase], spatial: str) -> dict[str, str]:

@@ -1,18 +1,17 @@
 """Images in batches, from an array, an archive, shards, or a folder, in memory that does not grow with N."""
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from cca import pictures
+from cca.archives import Archive
 from cca.errors import CCAError
-from cca.evaluate.archives import Archive
 from cca.files import sha256
 
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm"}
@@ -108,7 +107,7 @@ class ImageFolder:
         if lossy and not allow_jpeg:
             raise CCAError(f"{lossy[0]}: {_NO_JPEG}")
         self._files, self._allow_jpeg = files, allow_jpeg
-        with _bombs_refused(), self._open(files[0]) as first:
+        with self._open(files[0]) as first:
             self._size = first.size
         self.shape = (len(files), self._size[1], self._size[0], 3)
 
@@ -116,9 +115,7 @@ class ImageFolder:
         """Decoded files."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self._files), size):
-                with _bombs_refused():
-                    decoded = list(pool.map(self._decode, self._files[start : start + size]))
-                yield np.stack(decoded)
+                yield np.stack(list(pool.map(self._decode, self._files[start : start + size])))
 
     def sha256(self) -> str:
         """Of the files' checksums, in order."""
@@ -126,13 +123,7 @@ class ImageFolder:
             return combined(list(pool.map(sha256, self._files)))
 
     def _open(self, path: Path) -> Image.Image:
-        try:
-            image = Image.open(path)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            most = f"{Image.MAX_IMAGE_PIXELS:,}"
-            raise CCAError(f"{path}: more than {most} pixels; refused as a decompression bomb") from None
-        except (OSError, ValueError) as error:
-            raise CCAError(f"{path}: not an image ({error})") from None
+        image = pictures.opened(path)
         if image.format in ("JPEG", "WEBP") and not self._allow_jpeg:
             raise CCAError(f"{path}: {_NO_JPEG}")
         if image.mode != "RGB":
@@ -146,18 +137,7 @@ class ImageFolder:
                     f"{path}: {image.size[0]} x {image.size[1]} px, where {self._files[0].name} has "
                     f"{self._size[0]} x {self._size[1]}; all images must have one size"
                 )
-            try:
-                return np.asarray(image)
-            except (OSError, ValueError, SyntaxError) as error:
-                raise CCAError(f"{path}: a damaged image ({error})") from None
-
-
-@contextmanager
-def _bombs_refused() -> Iterator[None]:
-    """Pillow's warning of too many pixels is an error, in all threads: enter it in one of them only."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+            return pictures.pixels(image, path)
 
 
 _NO_JPEG = "lossy compression moves FID by itself; save PNG, or allow JPEG and say so beside the number"

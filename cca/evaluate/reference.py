@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cca.archives import Archive
 from cca.data.images import load
 from cca.device import pick
 from cca.errors import CCAError
-from cca.evaluate.archives import Archive
 from cca.evaluate.extractors import Extractor, stream
 from cca.evaluate.extractors import load as load_extractor
 from cca.evaluate.images import ArrayImages, Images

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cca.archives import Archive
 from cca.errors import CCAError
-from cca.evaluate.archives import Archive
 from cca.evaluate.images import ArchiveImages, ImageFolder, Images, ShardImages, combined
 from cca.evaluate.statistics import Statistics
 from cca.files import atomic, sha256

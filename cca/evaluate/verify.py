@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cca.archives import Archive
 from cca.errors import CCAError
-from cca.evaluate.archives import Archive
 from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import METRICS, EvaluationSettings, Metric
-from cca.files import cache_folder, parse_yaml, require
+from cca.files import cache_folder, read_yaml
 from cca.settings import Settings, validate
 
 
@@ -86,7 +86,7 @@ def run(
 
 def lookup(published: Path, name: str) -> Published:
     """The entry of a sample file in the YAML file of published figures."""
-    entries = parse_yaml(require(published).read_text(), str(published))
+    entries = read_yaml(published)
     if not isinstance(entries, dict) or name not in entries:
         known = ", ".join(entries) if isinstance(entries, dict) else "none"
         raise CCAError(f"'{name}' has no published figures in {published}, which knows: {known}")

@@ -77,8 +77,7 @@ def load(path: Path, tokenizer: Tokenizer) -> ARModel:
     )
     if trained_with != checkpoints.identity(tokenizer):
         raise CCAError(f"{path}: a model of another tokenizer's codes; give the tokenizer of its training")
-    model = build(family, architecture, tokenizer, num_classes)
-    checkpoints.fill(model, state, path)
+    model = checkpoints.built(lambda: build(family, architecture, tokenizer, num_classes), state, path)
     return model.eval()
 
 

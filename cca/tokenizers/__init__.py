@@ -57,9 +57,8 @@ def load(path: Path) -> Tokenizer:
         CCAError: a damaged file, or a checkpoint of something else.
     """
     state, metadata = checkpoints.read(path)
-    tokenizer = build(*checkpoints.described(metadata, path, "kind", "architecture"))
-    checkpoints.fill(tokenizer, state, path)
-    return tokenizer.eval()
+    kind, architecture = checkpoints.described(metadata, path, "kind", "architecture")
+    return checkpoints.built(lambda: build(kind, architecture), state, path).eval()
 
 
 def save(path: Path, tokenizer: Tokenizer, kind: str, architecture: dict) -> None:

@@ -24,7 +24,7 @@ LOOKUP_ELEMENTS = 2**25
 class ConvArchitecture(Settings):
     """Sizes of the residual encoder and decoder."""
 
-    image_size: int = Field(ge=1, description="pixels a side; images are square")
+    image_size: int = Field(ge=1, le=2048, description="pixels a side; images are square")
     channels: int = Field(ge=1, description="of the images: 1 or 3")
     base_channels: int = Field(default=128, ge=1)
     channel_multipliers: tuple[PositiveInt, ...] = Field(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cca import archives
 from cca.errors import CCAError
-from cca.evaluate import archives
 from cca.evaluate.samples import Features, read_side, write_features
 
 

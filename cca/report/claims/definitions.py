@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cca.files import parse_yaml, require
+from cca.files import read_yaml
 from cca.report.claims.quantities import parse
 from cca.report.claims.rules import Falls, FractionOfGap, Greater, Less, Ratio, Rises, Rule, SameCurve
 from cca.settings import Settings, as_value_error, validate
@@ -80,4 +80,4 @@ def load(path: Path) -> Claims:
     Raises:
         CCAError: one line that says what is wrong with it.
     """
-    return validate(Claims, parse_yaml(require(path).read_text(), str(path)), str(path))
+    return validate(Claims, read_yaml(path), str(path))

@@ -1,7 +1,6 @@
 """Reading ``.npz`` files of unknown origin: a piece at a time, and nothing in them is believed."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -10,11 +9,12 @@ from typing import IO
 
 import numpy as np
 
-from cca.errors import CCAError
-from cca.files import require
+from cca.errors import CCAError, one_line
 
 BOMB_BYTES, BOMB_RATIO = 2**30, 200
 """Arrays that unpack to more than this, from so many times less, are refused."""
+METHODS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""The compressions that NumPy writes, and how many times smaller they can make anything at all."""
 
 
 class Archive:
@@ -27,7 +27,13 @@ class Archive:
 
     def __init__(self, path: Path):
         self.path = path
-        with self._guard(), zipfile.ZipFile(require(path)) as archive:
+        if not path.is_file():
+            raise CCAError(f"{path}: no such file")
+        self._size = path.stat().st_size
+        with self._guard(), path.open("rb") as stream:
+            if stream.read(6) == np.lib.format.MAGIC_PREFIX:
+                raise CCAError(f"{path}: a bare .npy array where an .npz archive is wanted")
+        with self._guard(), zipfile.ZipFile(path) as archive:
             self._members = {
                 info.filename.removesuffix(".npy"): info
                 for info in archive.infolist()
@@ -78,6 +84,11 @@ class Archive:
         if info is None:
             held = ", ".join(self.names) or "no arrays"
             raise CCAError(f"{self.path}: array '{name}' is missing; the file holds {held}")
+        times = METHODS.get(info.compress_type)
+        if times is None:
+            raise CCAError(f"{self.path}: '{name}' is compressed in a way that numpy.savez never uses")
+        if info.compress_size > self._size or info.file_size > times * info.compress_size:
+            raise CCAError(f"{self.path}: '{name}' is said to be larger than the file can hold: damaged")
         if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * info.compress_size:
             raise CCAError(
                 f"{self.path}: '{name}' unpacks from {info.compress_size} to {info.file_size} bytes; "
@@ -90,7 +101,7 @@ class Archive:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype.hasobject:
                 raise CCAError(f"{self.path}: '{name}' holds pickled objects, which are never loaded")
-            if stream.tell() + prod(shape) * dtype.itemsize != info.file_size:
+            if min(shape, default=0) < 0 or stream.tell() + prod(shape) * dtype.itemsize != info.file_size:
                 raise CCAError(f"{self.path}: '{name}' is truncated or longer than its shape {shape} says")
             yield stream, shape, fortran, dtype
 
@@ -98,13 +109,19 @@ class Archive:
     def _guard(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CCAError(f"{self.path}: damaged or not an .npz file ({reason})") from None
+        except CCAError:
+            raise
+        except Exception as error:  # whatever zipfile, zlib or NumPy's header makes of such bytes
+            raise CCAError(
+                f"{self.path}: damaged or not an .npz file ({one_line(error)}); delete it and make it again"
+            ) from error
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytearray:
-    content = bytearray(stream.read(count))
-    if len(content) != count:
-        raise EOFError(f"{count - len(content)} bytes are missing")
+    content = bytearray(count)
+    rest = memoryview(content)
+    while rest and (read := stream.readinto(rest[: 2**20])):
+        rest = rest[read:]
+    if rest:
+        raise EOFError(f"{len(rest)} bytes are missing")
     return content
