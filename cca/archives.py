@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -78,7 +77,7 @@ class Archive:
                 yield np.frombuffer(_exactly(stream, prod(piece) * dtype.itemsize), dtype).reshape(piece)
 
     @contextmanager
-    def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
+    def _open(self, name: str) -> Iterator[tuple[zipfile.ZipExtFile, tuple[int, ...], bool, np.dtype]]:
         """The stream of an array behind its header, its shape, Fortran order and type."""
         info = self._members.get(name)
         if info is None:
@@ -117,7 +116,7 @@ class Archive:
             ) from error
 
 
-def _exactly(stream: IO[bytes], count: int) -> bytearray:
+def _exactly(stream: zipfile.ZipExtFile, count: int) -> bytearray:
     content = bytearray(count)
     rest = memoryview(content)
     while rest and (read := stream.readinto(rest[: 2**20])):

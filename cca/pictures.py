@@ -14,6 +14,7 @@ from cca.errors import CCAError, one_line
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is an error here
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
+MOST_PIXELS = 2**27  # where Pillow's own limit is off
 
 
 def opened(path: Path) -> Image.Image:
@@ -22,17 +23,17 @@ def opened(path: Path) -> Image.Image:
     Raises:
         CCAError: not an image of these formats, or one of more pixels than Pillow allows.
     """
+    most = Image.MAX_IMAGE_PIXELS or MOST_PIXELS
     try:
         image = Image.open(path, formats=FORMATS)
-        if image.width * image.height <= Image.MAX_IMAGE_PIXELS:
+        if image.width * image.height <= most:
             return image
         image.close()
     except Image.DecompressionBombError:
         pass  # twice as many
     except Exception as error:  # Pillow's readers raise almost anything of damaged bytes
         raise CCAError(f"{path}: not an image ({one_line(error)})") from error
-    most = f"{Image.MAX_IMAGE_PIXELS:,}"
-    raise CCAError(f"{path}: more than {most} pixels; refused as a decompression bomb")
+    raise CCAError(f"{path}: more than {most:,} pixels; refused as a decompression bomb")
 
 
 def decoded(image: Image.Image, path: Path, mode: str | None = None) -> Image.Image:
