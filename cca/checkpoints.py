@@ -1,5 +1,6 @@
 """Checkpoints: safetensors files that say how to build the module they belong to, and are not believed."""
 
+import argparse
 import hashlib
 import json
 import pickle
@@ -140,8 +141,20 @@ def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     Raises:
         CCAError: names the first missing, unexpected or misshapen key and how many there are.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    problems = differences(shapes(module.state_dict()), shapes(state))
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise CCAError(f"{path}: does not fit the model: {problems[0]}{more}")
+    module.load_state_dict(state)
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def differences(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> list[str]:
+    """What keeps tensors of the shapes ``given`` from being those ``wanted``: one clause a key."""
     problems = [f"'{name}' is missing" for name in wanted if name not in given]
     problems += [f"'{name}' is not a key of the model" for name in given if name not in wanted]
     problems += [
@@ -149,14 +162,11 @@ def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         for name in wanted
         if name in given and wanted[name] != given[name]
     ]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CCAError(f"{path}: does not fit the model: {problems[0]}{more}")
-    module.load_state_dict(state)
+    return problems
 
 
 def read_torch(path: Path) -> Any:
-    """What a file of ``torch.save`` holds, on the CPU: tensors and plain values. No pickle in it is executed.
+    """What a file of ``torch.save`` holds: plain values, and tensors mapped from it. No pickle is executed.
 
     The restricted unpickler knows a few harmless types and refuses all others. Torch itself compares no
     checksums and unpacks what is compressed to whatever size is written there, so the archive is held
@@ -166,13 +176,14 @@ def read_torch(path: Path) -> Any:
         CCAError: missing, damaged, or a file that holds anything else.
     """
     try:
-        if zipfile.is_zipfile(require(path)):
+        if mapped := zipfile.is_zipfile(require(path)):
             with zipfile.ZipFile(path) as archive:
                 if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                     raise CCAError(f"{path}: compressed, as torch.save never does; load and save it yourself")
                 if damaged := archive.testzip():
                     raise CCAError(f"{path}: damaged: the checksum of '{damaged}' is another")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # some scripts save their options
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CCAError:
         raise
     except Exception as error:  # torch's own words advise to run the pickle

@@ -15,6 +15,7 @@ from cca.options import (
     AllowJpeg,
     Base,
     Cache,
+    Checkpoint,
     Codes,
     Fakes,
     Given,
@@ -42,6 +43,8 @@ app = typer.Typer(
 )
 report = typer.Typer(help="Make a table or a figure from metrics.", no_args_is_help=True)
 app.add_typer(report, name="report")
+imported = typer.Typer(help="Make a checkpoint of official weights.", no_args_is_help=True)
+app.add_typer(imported, name="import")
 
 
 @app.callback()
@@ -73,6 +76,12 @@ def heldout(settings: Given, images: Images, out: Out) -> None:
 def fetch(settings: Given, out: Out) -> None:
     """Fetch the file of a URL: resumed, verified."""
     perform("fetch", "cca.fetch", "FetchSettings", settings, out=out, inputs={})
+
+
+@app.command()
+def download(settings: Given, out: Out) -> None:
+    """Download a file of official weights from the Hugging Face Hub: resumed, verified."""
+    perform("download", "cca.download", "HubFile", settings, out=out, inputs={})
 
 
 @app.command()
@@ -114,6 +123,14 @@ def tokenizer(
     perform("tokenizer", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
+@imported.command("tokenizer")
+def import_tokenizer(settings: Given, checkpoint: Checkpoint, out: Out) -> None:
+    """Hold official weights against a tokenizer's names and shapes, and write them as a checkpoint."""
+    inputs = {"checkpoint": checkpoint}
+    module, schema = "cca.import_tokenizer", "ImportedTokenizerSettings"
+    perform("import tokenizer", module, schema, settings, out=out, inputs=inputs)
+
+
 @app.command()
 def quality(
     settings: Given,
@@ -144,6 +161,14 @@ def pretrain(
     inputs = {"tokenizer": tokenizer, "codes": codes}
     module, schema = "cca.pretrain", "PretrainSettings"
     perform("pretrain", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
+
+
+@imported.command("model")
+def import_model(settings: Given, checkpoint: Checkpoint, tokenizer: Tokenizer, out: Out) -> None:
+    """Hold official weights against a model's names and shapes, and write them as a checkpoint."""
+    inputs = {"checkpoint": checkpoint, "tokenizer": tokenizer}
+    module, schema = "cca.import_model", "ImportedModelSettings"
+    perform("import model", module, schema, settings, out=out, inputs=inputs)
 
 
 @app.command()

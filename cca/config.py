@@ -11,19 +11,18 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import models, objectives, plugins, presets, tokenizers
 from cca.cost import Cost, CostSettings
-from cca.data.codes import CodesSettings
 from cca.data.images import DataSettings
+from cca.entries import FinetuneEntry, ModelEntry, TokenizerEntry
 from cca.errors import CCAError
 from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.fakes import FakesSettings
+from cca.fetch import FetchSettings
 from cca.files import read_yaml, require
-from cca.finetune import FinetuneSettings, Finetuning
-from cca.objectives import Objective
+from cca.finetune import FinetuneSettings
 from cca.pairs import PairsSettings
 from cca.pitfalls.plan import MEASURED, PitfallsSettings, TierPitfalls
-from cca.pretrain import PretrainSettings
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings
 from cca.report.tables import Table, TableSettings, place
@@ -32,7 +31,6 @@ from cca.score import ScoreSettings
 from cca.settings import Settings, as_value_error, merge, validate
 from cca.theory.settings import SUMMARY, TheorySettings
 from cca.train_classifier import ClassifierSettings
-from cca.train_tokenizer import TokenizerSettings
 
 FOLDERS = {
     "claims",
@@ -58,44 +56,13 @@ def check_spelling(what: str, value: float) -> None:
         raise CCAError(f"a {what} is {value}: it must be 0 or more, with at most six digits")
 
 
-class TokenizerEntry(TokenizerSettings):
-    """A tokenizer and the codes that are made with it."""
-
-    codes: CodesSettings
-
-
-class FinetuneEntry(Settings):
-    """An objective, and the pairs that it is given where these are not the model's own."""
-
-    objective: Objective
-    mask_rate: float | None = Field(
-        default=None, ge=0, le=1, description="in place of the model's pairs.mask_rate"
-    )
-
-
 class EvaluationEntry(EvaluationSettings):
     """The protocol and, where the DAG does not train the extractor, its weights."""
 
     weights: Path | None = Field(default=None, description="file; without it Inception's are downloaded")
-
-
-class ModelEntry(Settings):
-    """A model: its tokenizer, its training, how it is finetuned and sampled."""
-
-    title: str = Field(description="its name in tables and figures")
-    tokenizer: str
-    pretraining: PretrainSettings
-    pairs: PairsSettings
-    finetuning: Finetuning
-    sampling: SamplingSettings
-
-    @model_validator(mode="after")
-    def _scale_is_the_experiments(self) -> "ModelEntry":
-        if self.sampling.guidance.scale != 0:
-            raise ValueError(
-                "sampling.guidance.scale is set by the experiments of tables and figures, not here"
-            )
-        return self
+    reference: FetchSettings | None = Field(
+        default=None, description="an ADM .npz to compare with; without it one is made of the images"
+    )
 
 
 class Tier(Settings):
@@ -138,6 +105,7 @@ class Tier(Settings):
             self._check_names()
             self._check_parts_fit()
             self._check_external()
+            self._check_imported_finetunes()
             self._check_experiments()
             self._check_sections()
             self._check_pitfalls()
@@ -183,7 +151,7 @@ class Tier(Settings):
                     raise CCAError(
                         f"key 'models.{name}.tokenizer': '{model.tokenizer}' is not one of: {known}"
                     )
-                part = model.pretraining
+                part = model.making
                 models.build(part.family, part.architecture, built[model.tokenizer], num_classes=2)
                 batches = -(-model.sampling.num_samples // model.sampling.batch_size)
                 if self.shards > batches:
@@ -206,7 +174,11 @@ class Tier(Settings):
 
     def _check_perceptual(self) -> None:
         """The perceptual network is there where it is wanted, and sees none of the evaluator's images."""
-        wanted = [name for name, entry in self.tokenizers.items() if entry.training.perceptual]
+        wanted = [
+            name
+            for name, entry in self.tokenizers.items()
+            if not entry.imported and entry.training.perceptual
+        ]
         if bool(wanted) != (self.perceptual is not None):
             raise CCAError(
                 "section 'perceptual' goes with tokenizers.*.training.perceptual, and only with it"
@@ -225,6 +197,15 @@ class Tier(Settings):
             made = system.download or "{results}" in system.file
             if not made and not Path(system.file).is_file():
                 raise CCAError(f"key 'external.{name}.file': {system.file}: no such file")
+
+    def _check_imported_finetunes(self) -> None:
+        """They are of models that are imported too, whose sizes are thereby known."""
+        for name, entry in self.finetunes.items():
+            for model in entry.checkpoints if entry.imported else ():
+                if model not in self.models or not self.models[model].imported:
+                    raise CCAError(
+                        f"key 'finetunes.{name}.checkpoints': '{model}' is no model with a 'checkpoint'"
+                    )
 
     def check_reported(self, folder: Path) -> None:
         """Hold the reported rows that other systems stand beside against the tables' CSVs in ``folder``.
@@ -250,11 +231,17 @@ class Tier(Settings):
             if e.finetune not in finetunes:
                 known = ", ".join(sorted(finetunes))
                 raise CCAError(f"an experiment names the finetune '{e.finetune}', not one of: {known}")
+            entry = self.finetunes.get(e.finetune)
+            if entry and entry.imported and e.model not in entry.checkpoints:
+                raise CCAError(
+                    f"an experiment names the finetune '{e.finetune}' of '{e.model}', but "
+                    f"finetunes.{e.finetune}.checkpoints has no file for that model"
+                )
             if e.seed < 0:
                 raise CCAError(f"an experiment of '{e.model}' has the seed {e.seed}: seeds are 0 or more")
             check_spelling("guidance scale", e.scale)
         for name in self.models:
-            for finetune in self.finetunes:
+            for finetune in (name for name, entry in self.finetunes.items() if not entry.imported):
                 check_spelling("mask rate", self.mask_rate(name, finetune))
 
     def _check_sections(self) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from cca.fetch import FetchSettings, Sha256, https
+from cca.checksums import Sha256
+from cca.fetch import FetchSettings, https
 from cca.settings import Settings
 
 

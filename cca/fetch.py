@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import requests
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator
 from tqdm import tqdm
 
+from cca.checksums import Sha256, known, remember
 from cca.errors import CCAError
-from cca.files import read_json, sha256, write_json
+from cca.files import sha256
 from cca.settings import Settings
 
 CHUNK = 2**16  # bytes; what has come of one is lost when the connection breaks
@@ -27,7 +28,6 @@ def https(url: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(https)]
-Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{64}$")]
 
 
 class FetchSettings(Settings):
@@ -45,10 +45,8 @@ def run(settings: FetchSettings, *, out: Path) -> dict:
     Raises:
         CCAError: the file cannot be had, or is not the one that it was.
     """
-    record = out.with_name(f"{out.stem}.checksums.json")
-    known = read_json(record) if record.is_file() else {}
-    checksum = download(settings.url, out, settings.sha256 or known.get(settings.url))
-    write_json(record, known | {settings.url: checksum})
+    checksum = download(settings.url, out, settings.sha256 or known(out).get(settings.url))
+    remember(out, settings.url, checksum)
     return {"sha256": checksum}
 
 

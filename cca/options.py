@@ -16,11 +16,14 @@ Protocol = Annotated[
 Out = Annotated[Path, typer.Option(help="File to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
 Images = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
-Tokenizer = Annotated[Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer'.")]
+Tokenizer = Annotated[
+    Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer' or 'import tokenizer'.")
+]
 Codes = Annotated[Path, typer.Option("--codes", help="Codes, made by 'codes'.")]
 Pairs = Annotated[Path, typer.Option("--pairs", help="Pairs, made by 'pairs'.")]
-Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain'.")]
-Model = Annotated[Path, typer.Option(help="Checkpoint made by 'pretrain' or 'finetune'.")]
+Checkpoint = Annotated[Path, typer.Option(help="File of official weights, as its authors publish it.")]
+Base = Annotated[Path, typer.Option("--base", help="Checkpoint made by 'pretrain' or 'import model'.")]
+Model = Annotated[Path, typer.Option(help="Checkpoint of a model, finetuned or not.")]
 Fakes = Annotated[
     Path | None, typer.Option(help="Samples made by 'fakes', as negatives in place of other labels.")
 ]

@@ -10,7 +10,7 @@ one or of all, V codes in the vocabulary, C = dim, H heads of D numbers.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import torch
@@ -155,6 +155,13 @@ class HeadNorm(nn.Module):
         return modulate(x, scale, shift, self.eps)
 
 
+def level_buffers(patch_sizes: Sequence[int]) -> dict[str, Tensor]:
+    """The scale of each code (1, L), and the mask (1, 1, L, L) that hides finer scales, to add to logits."""
+    level = torch.cat([torch.full((size**2,), scale) for scale, size in enumerate(patch_sizes)])
+    hidden = torch.zeros(len(level), len(level)).masked_fill(level[:, None] < level, -torch.inf)
+    return {"lvl_1L": level[None], "attn_bias_for_masking": hidden[None, None]}
+
+
 class Model(ARModel):
     """VAR's class-conditional transformer.
 
@@ -190,10 +197,8 @@ class Model(ARModel):
         self.blocks = nn.ModuleList(Block(a, rate) for rate in rates)
         self.head_nm = HeadNorm(a)
         self.head = nn.Linear(a.dim, self.vocab_size)
-        level = torch.cat([torch.full((size,), scale) for scale, size in enumerate(sizes)])
-        hidden = torch.zeros(self.num_tokens, self.num_tokens).masked_fill(level[:, None] < level, -torch.inf)
-        self.register_buffer("lvl_1L", level[None])
-        self.register_buffer("attn_bias_for_masking", hidden[None, None])
+        for name, buffer in level_buffers(tokenizer.quantize.patch_sizes).items():
+            self.register_buffer(name, buffer)
         self._initialise()
 
     @torch.no_grad()

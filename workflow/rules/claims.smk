@@ -24,7 +24,7 @@ if tier.claims:
                     "benchmark": tier.benchmark,
                     "titles": {entry.model: tier.models[entry.model].title for entry in tier.claims.models},
                     "families": {
-                        entry.model: tier.models[entry.model].pretraining.family for entry in tier.claims.models
+                        entry.model: tier.models[entry.model].making.family for entry in tier.claims.models
                     },
                     "content": tier.claims.model_dump(mode="json"),
                 }

@@ -36,7 +36,7 @@ shell.prefix(
 # The extractor's weights: the tier's classifier, the file it names, or none where an extractor finds its own.
 CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.weights] if path]
-PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights"})
+PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights", "reference"})
 
 # The network of the tokenizers' perceptual loss.
 PERCEPTUAL = f"{RESULTS}/features/perceptual.safetensors"
@@ -65,6 +65,12 @@ wildcard_constraints:
     shards=r"\d+",
 
 
+def names(section, imported):
+    """Which of a section's entries are imported, or are made by the DAG, as a wildcard's pattern."""
+    chosen = [name for name, entry in getattr(tier, section).items() if entry.imported == imported]
+    return "|".join(map(re.escape, chosen)) or "none"
+
+
 def title(kind, name):
     """What a table or figure is called: the first sentence of its module."""
     return plugins.title(f"cca.report.{kind}", name)
@@ -82,7 +88,7 @@ def tokenizer_code(model):
 
 def model_code(model):
     """The plug-ins that make a model."""
-    return f"cca.models.{tier.models[model].pretraining.family}", tokenizer_code(model)
+    return f"cca.models.{tier.models[model].making.family}", tokenizer_code(model)
 
 
 def of_tokenizer(name):

@@ -36,19 +36,36 @@ if tier.perceptual:
             " --out {output:q} > {log:q} 2>&1"
 
 
-rule reference:
-    input:
-        images=rules.data.output,
-        weights=WEIGHTS,
-    output:
-        f"{RESULTS}/reference/reference.npz",
-    params:
-        settings=settings(PROTOCOL),
-        code=digest("cca.evaluate.reference"),
-        weights=weights_option,
-    log:
-        f"{RESULTS}/logs/reference.log",
-    threads: 1
-    shell:
-        "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
-        " {params.weights:q} --out {output:q} > {log:q} 2>&1"
+if tier.evaluation.reference:
+
+    localrules:
+        reference,
+
+    rule reference:
+        output:
+            f"{RESULTS}/reference/reference.npz",
+        params:
+            settings=settings(tier.evaluation.reference),
+        log:
+            f"{RESULTS}/logs/reference.log",
+        shell:
+            "cca fetch --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+else:
+
+    rule reference:
+        input:
+            images=rules.data.output,
+            weights=WEIGHTS,
+        output:
+            f"{RESULTS}/reference/reference.npz",
+        params:
+            settings=settings(PROTOCOL),
+            code=digest("cca.evaluate.reference"),
+            weights=weights_option,
+        log:
+            f"{RESULTS}/logs/reference.log",
+        threads: 1
+        shell:
+            "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
+            " {params.weights:q} --out {output:q} > {log:q} 2>&1"

@@ -80,6 +80,8 @@ rule finetune:
     output:
         model="results/{tier}/{model}/{finetune}/seed={seed}/model.safetensors",
         log="results/{tier}/{model}/{finetune}/seed={seed}/model.log.csv",
+    wildcard_constraints:
+        finetune=names("finetunes", imported=False),
     params:
         settings=lambda w: settings(tier.finetune(w.model, w.finetune)),
         code=lambda w: digest(

@@ -7,8 +7,10 @@ rule pretrain:
         codes=of_tokenizer("codes.npz"),
     output:
         "results/{tier}/{model}/base/model.safetensors",
+    wildcard_constraints:
+        model=names("models", imported=False),
     params:
-        settings=lambda w: settings(tier.models[w.model].pretraining),
+        settings=lambda w: settings(tier.models[w.model].making),
         code=lambda w: digest("cca.pretrain", *model_code(w.model)),
     log:
         "results/{tier}/logs/pretrain/{model}.log",

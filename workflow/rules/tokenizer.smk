@@ -7,8 +7,10 @@ rule tokenizer:
         perceptual=lambda w: PERCEPTUAL if tier.tokenizers[w.tokenizer].training.perceptual else [],
     output:
         "results/{tier}/tokenizers/{tokenizer}/tokenizer.safetensors",
+    wildcard_constraints:
+        tokenizer=names("tokenizers", imported=False),
     params:
-        settings=lambda w: settings(tier.tokenizers[w.tokenizer].model_dump(mode="json", exclude={"codes"})),
+        settings=lambda w: settings(tier.tokenizers[w.tokenizer].making),
         code=lambda w: digest("cca.train_tokenizer", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
         perceptual=perceptual_option,
     log:

@@ -1,0 +1,86 @@
+# Official weights: files downloaded from the Hugging Face Hub, kept for all tiers, and imported.
+
+
+def files():
+    """Every file of weights that the tier names, by its place."""
+    entries = [entry.checkpoint for entry in (*tier.tokenizers.values(), *tier.models.values()) if entry.imported]
+    finetunes = [entry for entry in tier.finetunes.values() if entry.imported]
+    entries += [file for entry in finetunes for file in entry.checkpoints.values()]
+    return {str(entry.place): entry for entry in entries}
+
+
+FILES = files()
+DOWNLOADS = [re.escape(place) for place, entry in FILES.items() if entry.download]
+
+
+localrules:
+    download,
+
+
+rule download:
+    output:
+        "{place}",
+    wildcard_constraints:
+        place="|".join(DOWNLOADS) or "none",
+    # No digest of the code, and kept whatever else changes: the checksum says what the file is.
+    params:
+        settings=lambda w: settings(FILES[w.place].download),
+    log:
+        f"{RESULTS}/logs/{{place}}.log",
+    shell:
+        "cca download --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule import_tokenizer:
+    input:
+        lambda w: tier.tokenizers[w.tokenizer].checkpoint.place,
+    output:
+        rules.tokenizer.output,
+    wildcard_constraints:
+        tokenizer=names("tokenizers", imported=True),
+    params:
+        settings=lambda w: settings(tier.tokenizers[w.tokenizer].making),
+        code=lambda w: digest(
+            "cca.import_tokenizer", *(f"cca.{part}.{tier.tokenizers[w.tokenizer].kind}" for part in ("imports", "tokenizers"))
+        ),
+    log:
+        "results/{tier}/logs/import_tokenizer/{tokenizer}.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} import tokenizer --settings {params.settings:q} --checkpoint {input:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule import_model:
+    input:
+        checkpoint=lambda w: tier.models[w.model].checkpoint.place,
+        tokenizer=of_tokenizer("tokenizer.safetensors"),
+    output:
+        rules.pretrain.output,
+    wildcard_constraints:
+        model=names("models", imported=True),
+    params:
+        settings=lambda w: settings(tier.models[w.model].making),
+        code=lambda w: digest(
+            "cca.import_model", f"cca.imports.{tier.models[w.model].making.family}", *model_code(w.model)
+        ),
+    log:
+        "results/{tier}/logs/import_model/{model}.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} import model --settings {params.settings:q} --checkpoint {input.checkpoint:q}"
+        " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"
+
+
+use rule import_model as import_finetune with:
+    input:
+        checkpoint=lambda w: tier.finetunes[w.finetune].checkpoints[w.model].place,
+        tokenizer=of_tokenizer("tokenizer.safetensors"),
+    output:
+        "results/{tier}/{model}/{finetune}/seed={seed}/model.safetensors",
+    wildcard_constraints:
+        finetune=names("finetunes", imported=True),
+    params:
+        settings=lambda w: settings(tier.models[w.model].holding(tier.finetunes[w.finetune].checkpoints[w.model])),
+    log:
+        "results/{tier}/logs/import_finetune/{model}_{finetune}_seed={seed}.log",
