@@ -12,7 +12,14 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from cca import models, objectives, plugins, presets, tokenizers
 from cca.cost import Cost, CostSettings
 from cca.data.images import DataSettings
-from cca.entries import FinetuneEntry, ModelEntry, TokenizerEntry
+from cca.entries import (
+    FinetuneEntry,
+    ImportedFinetune,
+    ImportedModel,
+    ModelEntry,
+    TokenizerEntry,
+    TrainedTokenizer,
+)
 from cca.errors import CCAError
 from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
@@ -177,7 +184,7 @@ class Tier(Settings):
         wanted = [
             name
             for name, entry in self.tokenizers.items()
-            if not entry.imported and entry.training.perceptual
+            if isinstance(entry, TrainedTokenizer) and entry.training.perceptual
         ]
         if bool(wanted) != (self.perceptual is not None):
             raise CCAError(
@@ -201,8 +208,8 @@ class Tier(Settings):
     def _check_imported_finetunes(self) -> None:
         """They are of models that are imported too, whose sizes are thereby known."""
         for name, entry in self.finetunes.items():
-            for model in entry.checkpoints if entry.imported else ():
-                if model not in self.models or not self.models[model].imported:
+            for model in entry.checkpoints if isinstance(entry, ImportedFinetune) else ():
+                if not isinstance(self.models.get(model), ImportedModel):
                     raise CCAError(
                         f"key 'finetunes.{name}.checkpoints': '{model}' is no model with a 'checkpoint'"
                     )
@@ -232,7 +239,7 @@ class Tier(Settings):
                 known = ", ".join(sorted(finetunes))
                 raise CCAError(f"an experiment names the finetune '{e.finetune}', not one of: {known}")
             entry = self.finetunes.get(e.finetune)
-            if entry and entry.imported and e.model not in entry.checkpoints:
+            if isinstance(entry, ImportedFinetune) and e.model not in entry.checkpoints:
                 raise CCAError(
                     f"an experiment names the finetune '{e.finetune}' of '{e.model}', but "
                     f"finetunes.{e.finetune}.checkpoints has no file for that model"
@@ -241,7 +248,7 @@ class Tier(Settings):
                 raise CCAError(f"an experiment of '{e.model}' has the seed {e.seed}: seeds are 0 or more")
             check_spelling("guidance scale", e.scale)
         for name in self.models:
-            for finetune in (name for name, entry in self.finetunes.items() if not entry.imported):
+            for finetune in self.finetunes:
                 check_spelling("mask rate", self.mask_rate(name, finetune))
 
     def _check_sections(self) -> None:
@@ -270,7 +277,8 @@ class Tier(Settings):
 
     def mask_rate(self, model: str, finetune: str) -> float:
         """Share of masked pairs that a finetune of a model sees."""
-        rate = self.finetunes[finetune].mask_rate
+        entry = self.finetunes[finetune]
+        rate = None if isinstance(entry, ImportedFinetune) else entry.mask_rate
         return self.models[model].pairs.mask_rate if rate is None else rate
 
     def pairs(self, model: str, mask_rate: float) -> PairsSettings:

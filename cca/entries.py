@@ -42,12 +42,12 @@ class Checkpoint(Settings):
     @property
     def download(self) -> HubFile | None:
         """What must be downloaded, if anything."""
-        return self.hub and HubFile(**self.model_dump(exclude={"path"}))
+        return HubFile(**self.model_dump(exclude={"path"})) if self.hub else None
 
     @property
     def place(self) -> Path:
         """Where the file is, once it is downloaded."""
-        return self.path or CHECKPOINTS / self.hub / self.revision / self.file
+        return self.path or Path(CHECKPOINTS, *map(str, (self.hub, self.revision, self.file)))
 
 
 class _Tokenizer(Settings):
