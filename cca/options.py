@@ -30,7 +30,7 @@ Fakes = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        help="Weights of the feature extractor, made by 'features'; without them Inception's are downloaded."
+        help="The feature extractor's weights: Inception's, which are downloaded without it, or a classifier's, made by 'features'."
     ),
 ]
 Cache = Annotated[

@@ -12,7 +12,7 @@ from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import read_json, write_json
 from cca.report import claims
-from cca.report.claims import definitions, evidence
+from cca.report.claims import definitions, evidence, markdown
 from cca.report.claims.definitions import Claim
 from cca.report.claims.evidence import Evidence
 from cca.report.claims.quantities import columns, parse
@@ -233,3 +233,16 @@ def test_experiments_and_files_are_those_of_the_roles() -> None:
 def test_a_tier_makes_what_its_claims_need() -> None:
     tier = load_tier("smoke", Path(__file__).parents[2] / "workflow/config")
     assert tier.claims and set(tier.claims.experiments()) <= set(tier.experiments())
+
+
+def test_two_claims_of_one_statement_keep_their_rows() -> None:
+    rows = [
+        {"claim": claim, "statement": "as good", "model": model, "verdict": verdict, "note": float("nan")}
+        for claim, verdict in (("a", "reproduced"), ("b", "inconclusive"))
+        for model in ("M", "N")
+    ]
+    shown = markdown.verdicts(pd.DataFrame(rows), "statement")
+    assert shown.to_numpy().tolist() == [
+        ["as good", "reproduced", "reproduced"],
+        ["as good", "inconclusive", "inconclusive"],
+    ]

@@ -157,7 +157,7 @@ def bars(axis: Axes) -> int:
 
 
 def model_of(title: str) -> str:
-    return next(model for model, printed in MODELS.items() if printed == title)
+    return next(model for model, printed in MODELS.items() if printed == title.partition(" (")[0])
 
 
 @pytest.mark.parametrize("name", CONTENT)

@@ -53,8 +53,11 @@ def verdicts(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """All verdicts with their notes, a row a claim, called by the column ``name``, and a column a model."""
     shown = _as_text(frame)
     noted = shown["verdict"] + shown["note"].map(lambda note: "" if note == "-" else f" ({note})")
-    cells = shown.assign(verdict=noted).pivot(index=name, columns="model", values="verdict")
-    return cells.loc[shown[name].unique(), shown["model"].unique()].reset_index().rename_axis(columns=None)
+    cells = shown.assign(verdict=noted).pivot(index="claim", columns="model", values="verdict")
+    names = shown.drop_duplicates("claim").set_index("claim", drop=False)[name]
+    cells = cells.loc[names.index, shown["model"].unique()].rename_axis(columns=None)
+    cells.insert(0, name, names)
+    return cells.reset_index(drop=True)
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

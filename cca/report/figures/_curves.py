@@ -119,7 +119,7 @@ def draw_trade_off(
 def draw_metrics(
     points: pd.DataFrame, x: str, draw_panel: Callable[[Axes, pd.DataFrame, str], None]
 ) -> matplotlib.figure.Figure:
-    """FID and Inception Score side by side, a row a model; ``draw_panel(axis, rows, metric)`` draws each."""
+    """FID, logarithmic, and Inception Score, a row a model; ``draw_panel(axis, rows, metric)`` draws each."""
     panels = points.groupby("panel", sort=False)
     figure, axes = style.new_figure(columns=2, rows=panels.ngroups, height=2.3)
     for row, (title, panel) in zip(axes, panels, strict=True):
@@ -127,6 +127,7 @@ def draw_metrics(
             draw_panel(axis, panel, metric)
             if metric == "fid":
                 style.rfid_lines(axis, panel["rfid"])
+                style.log_y(axis)
             axis.set(title=title, xlabel=style.NAMES[x], ylabel=style.NAMES[metric])
     style.legend(figure)
     return figure

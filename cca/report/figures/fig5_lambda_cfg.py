@@ -41,7 +41,5 @@ class Figure(_curves.CurveFigure[Panel]):
                 if method == "cca+cfg":
                     look = look | {"color": colors[lam], "label": f"{look['label']}, λ = {lam:g}"}
                 style.curve(axis, curve, "s", metric, **look)
-            if metric == "fid":
-                style.log_y(axis)
 
         return _curves.draw_metrics(points, "s", draw_panel)

@@ -7,6 +7,7 @@ from pydantic import Field
 from cca.experiments import BASE
 from cca.report.figures import _curves
 from cca.report.figures._curves import Measurement
+from cca.report.measured import Measured
 
 
 class Panel(_curves.Panel):
@@ -15,6 +16,11 @@ class Panel(_curves.Panel):
     cfg: list[float] = Field(min_length=2)
     finetune: str
     cca_cfg: list[float] = Field(min_length=2)
+
+    def title(self, measured: Measured) -> str:
+        """The model, and the λ of its finetune."""
+        lam = measured.objective(self.finetune).get("lam")
+        return super().title(measured) + ("" if lam is None else f" (CCA: λ = {lam:g})")
 
     def measurements(self) -> list[Measurement]:
         """Both curves in the order of their scales."""

@@ -75,5 +75,5 @@ class Figure(figures.Figure):
         ratios = points.drop_duplicates("model")["time_ratio_median"]
         times = [f"{model}\ntime × {ratio:.2f}" for model, ratio in zip(models, ratios, strict=True)]
         axes[0, 0].set_xticks(range(len(models)), times, fontsize=7)
-        style.legend(figure)
+        style.legend(figure, title="whiskers: slowest and fastest repetition", title_fontsize=8)
         return figure
