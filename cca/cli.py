@@ -28,6 +28,8 @@ from cca.options import (
     ReferenceBatch,
     Results,
     Seed,
+    Shard,
+    Shards,
     SizePreset,
     Tokenizer,
     Weights,
@@ -147,10 +149,22 @@ def quality(
 
 
 @app.command()
-def codes(settings: Given, images: Images, tokenizer: Tokenizer, out: Out) -> None:
-    """Encode augmented copies of the training images."""
+def encode(
+    settings: Given, images: Images, tokenizer: Tokenizer, out: Out, shard: Shard = 0, shards: Shards = 1
+) -> None:
+    """Encode augmented crops of the training images, or of one shard of them."""
     inputs = {"images": images, "tokenizer": tokenizer}
-    perform("codes", "cca.data.codes", "CodesSettings", settings, out=out, inputs=inputs)
+    arguments = {"shard": shard, "shards": shards}
+    module, schema = "cca.data.encode", "CodesSettings"
+    perform("encode", module, schema, settings, out=out, inputs=inputs, arguments=arguments)
+
+
+@app.command()
+def codes(
+    shards: Annotated[Path, typer.Option(help="Folder of all shards made by 'encode'.")], out: Out
+) -> None:
+    """Describe the shards of the codes in one file."""
+    perform("codes", "cca.data.codes", "JoinSettings", "{}", out=out, inputs={"shards": shards})
 
 
 @app.command()
@@ -240,8 +254,8 @@ def sample(
     tokenizer: Tokenizer,
     seed: Seed,
     out: Out,
-    shard: Annotated[int, typer.Option(min=0, help="Which shard to make.")] = 0,
-    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    shard: Shard = 0,
+    shards: Shards = 1,
 ) -> None:
     """Sample images, or one shard of them."""
     inputs = {"model": model, "tokenizer": tokenizer}

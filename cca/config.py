@@ -88,6 +88,7 @@ class Tier(Settings):
     tokenizers: dict[str, TokenizerEntry]
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
+    code_shards: int = Field(default=1, ge=1, description="jobs that encode the images for one tokenizer")
     keep_every: float = Field(
         default=60, ge=0, description="seconds between two writings of a training's state; moves no result"
     )
@@ -147,7 +148,8 @@ class Tier(Settings):
         with torch.device("meta"):
             for name, entry in self.tokenizers.items():
                 built[name] = tokenizers.build(entry.kind, entry.architecture)
-                for key in ("image_size", "channels"):
+                own_crops = entry.codes.cropping != "none"  # cut from the source's images in any size
+                for key in ("channels",) if own_crops else ("image_size", "channels"):
                     ours, given = getattr(built[name], key), getattr(self.data, key)
                     if ours != given:
                         where = f"tokenizers.{name}.architecture.{key}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from cca.checksums import Sha256
-from cca.data.codes import CodesSettings
+from cca.data.encode import CodesSettings
 from cca.download import HubFile
 from cca.finetune import Finetuning
 from cca.import_model import ImportedModelSettings

@@ -15,6 +15,8 @@ Protocol = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="File to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
+Shard = Annotated[int, typer.Option(min=0, help="Which shard to make.")]
+Shards = Annotated[int, typer.Option(min=1, help="How many shards there are.")]
 Images = Annotated[Path, typer.Option("--images", help="Images, made by 'data'.")]
 Tokenizer = Annotated[
     Path, typer.Option("--tokenizer", help="Checkpoint made by 'tokenizer' or 'import tokenizer'.")

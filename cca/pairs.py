@@ -136,7 +136,7 @@ def make_pairs(labels: np.ndarray, crops: int, num_classes: int, settings: Pairs
 def run(settings: PairsSettings, *, codes: Path, out: Path, seed: int) -> dict:
     """Stage ``pairs``: write the epoch's pairs."""
     data = code_data.load(codes)
-    pairs = make_pairs(data.labels, data.codes.shape[1], data.num_classes, settings, seed)
+    pairs = make_pairs(data.labels, data.shape[1], data.num_classes, settings, seed)
     write_npz(out, **{field.name: getattr(pairs, field.name) for field in fields(pairs)})
     return {"pairs": len(pairs), "masked": int(pairs.masked.sum())}
 
@@ -148,7 +148,7 @@ def load(path: Path, codes: code_data.Codes) -> Pairs:
         CCAError: damaged file, or indices or labels out of range.
     """
     pairs = Pairs(**read_npz(path, *(field.name for field in fields(Pairs))))
-    images, crops, _ = codes.codes.shape
+    images, crops, _ = codes.shape
     for name, bound in (("image", images), ("crop", crops)):
         values = getattr(pairs, name)
         if not (values.min() >= 0 and values.max() < bound):

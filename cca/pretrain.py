@@ -44,7 +44,7 @@ def run(
     model = models.build(settings.family, settings.architecture, coder, data.num_classes)
     model.to(device).train()
     rng = generator("pretrain", settings.seed)
-    images, crops, _ = data.codes.shape
+    images, crops, _ = data.shape
 
     def loss_of(batch: np.ndarray) -> tuple[torch.Tensor, dict]:
         image, crop = batch % images, batch // images

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from cca import models, tokenizers
 from cca.device import autocast, pick
-from cca.errors import CCAError
 from cca.files import CsvLog, write_npz
 from cca.guidance import Guidance
 from cca.rng import generator, sample_uniforms
 from cca.settings import Settings
+from cca.shards import shard_range
 
 
 class PostProcessing(Settings):
@@ -47,21 +47,6 @@ def sample_labels(count: int, num_classes: int, kind: str, seed: int) -> np.ndar
     if kind == "random":
         return rng.integers(num_classes, size=count)
     return rng.permutation(np.arange(count) % num_classes)
-
-
-def shard_range(num_samples: int, batch_size: int, shard: int, shards: int) -> tuple[int, int]:
-    """First and one-past-last sample of a shard: a range of whole batches.
-
-    Raises:
-        CCAError: no such shard, or more shards than batches.
-    """
-    batches = -(-num_samples // batch_size)
-    if not 0 <= shard < shards:
-        raise CCAError(f"shard {shard} is out of range 0..{shards - 1}")
-    if shards > batches:
-        raise CCAError(f"{shards} shards of {batches} batches: lower the number of shards or batch_size")
-    first, last = (index * batches // shards for index in (shard, shard + 1))
-    return first * batch_size, min(last * batch_size, num_samples)
 
 
 def to_uint8(images: Tensor, settings: PostProcessing) -> np.ndarray:

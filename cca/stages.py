@@ -59,5 +59,5 @@ def perform(
 
 
 def parts(path: Path) -> list[Path]:
-    """The shards in a folder of our samples; any other folder or file as it is."""
-    return sorted(path.glob("shard_*.npz")) or [path]
+    """The shards in a folder of our samples or codes; any other folder or file as it is."""
+    return sorted([*path.glob("shard_*.npz"), *path.glob("shard_*.safetensors")]) or [path]

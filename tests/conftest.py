@@ -9,7 +9,7 @@ import torch
 
 from cca import models, tokenizers
 from cca.data import codes as code_data
-from cca.data.codes import CodesSettings
+from cca.data import encode
 from cca.files import write_npz
 from cca.rng import generator, seed_torch
 
@@ -63,7 +63,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     seed_torch("world")
     tokenizer = tokenizers.build("vq", TOKENIZER)
     tokenizers.save(made.tokenizer, tokenizer, "vq", TOKENIZER)
-    code_data.run(CodesSettings(crops=2), images=made.images, tokenizer=made.tokenizer, out=made.codes)
+    shard = folder / "codes/1/shard_0.safetensors"
+    encode.run(encode.CodesSettings(crops=2), images=made.images, tokenizer=made.tokenizer, out=shard)
+    code_data.run(code_data.JoinSettings(), shards=shard.parent, out=made.codes)
     model = models.build("llamagen", MODEL, tokenizer, num_classes=3)
     with torch.no_grad():
         for weight in model.parameters():

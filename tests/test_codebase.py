@@ -90,6 +90,7 @@ WITHOUT_CODES = [
 WITHOUT_A_MODEL = [
     *WITHOUT_CODES,
     "train_tokenizer",
+    "data.encode",
     "data.codes",
     "pairs",
     "report.figures",

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cca import pairs
-from cca.data.codes import Codes
+from cca.data.codes import Codes, Shard
 from cca.errors import CCAError
 from cca.files import write_npz
 
@@ -82,7 +82,9 @@ def test_the_seed_is_all_that_pairs_depend_on() -> None:
 
 @pytest.fixture
 def codes() -> Codes:
-    return Codes(np.zeros((len(LABELS), CROPS, 4), np.int32), LABELS, vocab_size=8, num_classes=CLASSES)
+    zeros = np.zeros((len(LABELS), CROPS, 4), np.int16)
+    shard = Shard(Path("shard_0.safetensors"), zeros, zeros[..., 0].astype(np.uint32), LABELS, {"start": 0})
+    return Codes([shard], LABELS, vocab_size=8, num_classes=CLASSES)
 
 
 def test_written_pairs_come_back(tmp_path: Path, codes: Codes) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cca import checkpoints, models, pretrain, tokenizers
-from cca.files import read_npz, write_npz
+from cca.data import codes as code_data
+from cca.data import encode
 from cca.pretrain import PretrainSettings
 
 ARCHITECTURE = {"dim": 16, "layers": 1, "heads": 2, "multiple_of": 16}
@@ -17,13 +18,12 @@ ARCHITECTURE = {"dim": 16, "layers": 1, "heads": 2, "multiple_of": 16}
 @pytest.fixture
 def two_images(world, tmp_path: Path) -> Path:
     """Codes in which class 0 is always one image and class 1 another."""
-    arrays = read_npz(world.codes)
-    arrays["labels"] = np.arange(40) % 2
-    arrays["codes"] = (np.arange(16)[None, None] * (1 + arrays["labels"][:, None, None]) % 12).astype(
-        np.int32
-    )
-    arrays["codes"] = np.repeat(arrays["codes"], 2, axis=1)
-    write_npz(tmp_path / "codes.npz", **arrays)
+    labels = np.arange(40) % 2
+    codes = np.arange(16)[None, None] * (1 + labels[:, None, None]) % 12
+    place = {"start": 0, "total": 40, "vocab_size": 12, "num_classes": 3, "made_of": "two images"}
+    shard = tmp_path / "codes/1/shard_0.safetensors"
+    encode.write(shard, np.repeat(codes, 2, axis=1).astype(np.int16), labels, place)
+    code_data.run(code_data.JoinSettings(), shards=shard.parent, out=tmp_path / "codes.npz")
     return tmp_path / "codes.npz"
 
 
@@ -44,7 +44,7 @@ def test_conditional_and_unconditional_likelihoods_are_learnt(
 ) -> None:
     train(world, two_images, tmp_path / "model.safetensors")
     model = models.load(tmp_path / "model.safetensors", tokenizers.load(world.tokenizer))
-    codes = torch.from_numpy(read_npz(two_images)["codes"][:2, 0].astype(np.int64))
+    codes = code_data.load(two_images).select(np.array([0, 1]), np.array([0, 0]))
     with torch.no_grad():
         own = model.log_prob(codes, torch.tensor([0, 1]))
         other = model.log_prob(codes, torch.tensor([1, 0]))

@@ -1,4 +1,4 @@
-# Tokenizers, the training images as their codes, and how good they are.
+# Tokenizers, the training images as their codes in shards that do not change them, and how good they are.
 
 
 rule tokenizer:
@@ -21,21 +21,37 @@ rule tokenizer:
         " {params.perceptual:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule codes:
+rule encode:
     input:
         images=rules.data.output,
         tokenizer=rules.tokenizer.output,
     output:
-        "results/{tier}/tokenizers/{tokenizer}/codes.npz",
+        "results/{tier}/tokenizers/{tokenizer}/codes/{shards}/shard_{shard}.safetensors",
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].codes),
-        code=lambda w: digest("cca.data.codes", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+        code=lambda w: digest("cca.data.encode", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+    log:
+        "results/{tier}/logs/encode/{tokenizer}_{shard}_of_{shards}.log",
+    threads: 1
+    shell:
+        "cca --threads {threads} encode --settings {params.settings:q} --images {input.images:q}"
+        " --tokenizer {input.tokenizer:q} --shard {wildcards.shard} --shards {wildcards.shards}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule codes:
+    input:
+        expand(rules.encode.output, shard=range(tier.code_shards), shards=tier.code_shards, allow_missing=True),
+    output:
+        "results/{tier}/tokenizers/{tokenizer}/codes.npz",
+    params:
+        folder=lambda w, input: Path(input[0]).parent,
+        code=digest("cca.data.codes"),
     log:
         "results/{tier}/logs/codes/{tokenizer}.log",
     threads: 1
     shell:
-        "cca --threads {threads} codes --settings {params.settings:q} --images {input.images:q}"
-        " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"
+        "cca --threads {threads} codes --shards {params.folder:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule quality:
