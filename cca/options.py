@@ -32,7 +32,7 @@ Fakes = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        help="The feature extractor's weights: Inception's, which are downloaded without it, or a classifier's, made by 'features'."
+        help="Weights of the feature extractor: Inception's (downloaded if left out), or a classifier's."
     ),
 ]
 Cache = Annotated[
