@@ -115,14 +115,17 @@ def built(build: Callable[[], M], state: dict[str, Tensor], path: Path) -> M:
 
 @contextmanager
 def _parameters_among(state: dict[str, Tensor]) -> Iterator[None]:
-    """Refuse to build a module that has more parameters than there are tensors, or one of another shape."""
+    """Refuse to build a module of far more parameters than there are tensors, or with one of another shape.
+
+    A parameter may be named anew while a module is built, which counts again.
+    """
     shapes, count = {tuple(tensor.shape) for tensor in state.values()}, 0
 
     def look(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal count
         count += parameter is not None
-        if count > len(state):
-            raise CCAError(f"does not fit the model, which has more than its {len(state)} tensors")
+        if count > 4 * len(state):
+            raise CCAError(f"does not fit the model, which has many more than its {len(state)} tensors")
         if parameter is not None and tuple(parameter.shape) not in shapes:
             raise CCAError(
                 f"does not fit the model: no tensor has the shape {tuple(parameter.shape)}, as '{name}'"
