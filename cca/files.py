@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -66,6 +67,17 @@ def remove_temporaries(path: Path) -> None:
     """
     for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp*"):
         left.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, least: int = 10_000_000) -> None:
+    """Raise a one-line `CCAError` if a folder may not be written or has less than ``least`` bytes left."""
+    if not os.access(folder, os.W_OK):
+        raise CCAError(f"{folder}: nothing can be written in this folder; mend that or choose another place")
+    if (free := shutil.disk_usage(folder).free) < least:
+        raise CCAError(
+            f"{folder}: {free / 1e6:.1f} MB left on its disk, less than the {least / 1e6:.0f} MB that a run "
+            "needs in any case; make room and run the same command again"
+        )
 
 
 def require(path: Path) -> Path:

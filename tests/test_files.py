@@ -10,7 +10,7 @@ from torch import nn
 
 from cca import checkpoints
 from cca.errors import CCAError
-from cca.files import CsvLog, atomic, read_json, read_npz, sha256, write_json, write_npz
+from cca.files import CsvLog, atomic, check_room, read_json, read_npz, sha256, write_json, write_npz
 from cca.rng import generator
 
 
@@ -58,6 +58,14 @@ def test_no_room_is_one_line_that_names_the_file_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_begins_only_where_there_is_room(tmp_path: Path) -> None:
+    check_room(tmp_path, least=1)
+    with pytest.raises(CCAError, match=r"MB left on its disk, less than the 1000000000000 MB that"):
+        check_room(tmp_path, least=10**18)
+    with pytest.raises(CCAError, match=r"/none: nothing can be written in this folder"):
+        check_room(tmp_path / "none")
 
 
 def test_npz_round_trip(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cca.codebase import digest
 from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
+from cca.files import check_room
 from cca.presets import check_machine
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
@@ -19,6 +20,8 @@ OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
 TIER = config.get("tier", "mini")
 RESULTS = f"results/{TIER}"
 try:
+    if workflow.is_main_process:
+        check_room(Path.cwd())
     tier = load_tier(TIER, WORKFLOW / "config", OVERRIDES)
 except CCAError as error:
     sys.exit(f"error: {error}")
