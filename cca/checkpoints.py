@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cca.distributed import processes, whole
 from cca.errors import CCAError, one_line
 from cca.files import atomic, require
 
@@ -22,8 +23,17 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def save(path: Path, module: nn.Module, metadata: dict) -> None:
-    """Write a module's state dict with ``metadata`` (plain values) in the file's header."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    """Write a module's state dict with ``metadata`` (plain values) in the file's header.
+
+    Processes that train it together do so together, and the first one writes.
+    """
+    state = {}
+    for name, tensor in module.state_dict().items():
+        tensor = whole(tensor.detach())
+        if processes().first:
+            state[name] = tensor.cpu().contiguous()
+    if not processes().first:
+        return
     with atomic(path) as temporary:
         save_file(state, temporary, metadata={"cca": json.dumps(metadata, sort_keys=True)})
 

@@ -1,16 +1,20 @@
 """``cca <stage>``: every stage on the command line, the same in and outside of Snakemake."""
 
 import os
-import signal
 import sys
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from signal import SIGINT, SIGTERM, signal
+from types import ModuleType
+from typing import Annotated, Any, NoReturn
 
 import typer
 import yaml
+from torch.distributed import is_torchelastic_launched
 
 from cca import device
-from cca.errors import CCAError
+from cca.errors import CCAError, StoppedError
 from cca.options import (
     AllowJpeg,
     Base,
@@ -22,8 +26,10 @@ from cca.options import (
     Images,
     KeepEvery,
     Model,
+    Nodes,
     Out,
     Pairs,
+    ProcessCount,
     Protocol,
     ReferenceBatch,
     Results,
@@ -169,9 +175,17 @@ def codes(
 
 @app.command()
 def pretrain(
-    settings: Given, tokenizer: Tokenizer, codes: Codes, out: Out, keep_every: KeepEvery = 60
+    settings: Given,
+    tokenizer: Tokenizer,
+    codes: Codes,
+    out: Out,
+    keep_every: KeepEvery = 60,
+    processes: ProcessCount = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Train a class-conditional model from scratch."""
+    if started_elsewhere(processes, nodes):
+        return
     inputs = {"tokenizer": tokenizer, "codes": codes}
     module, schema = "cca.pretrain", "PretrainSettings"
     perform("pretrain", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
@@ -232,8 +246,12 @@ def finetune(
     out: Out,
     fakes: Fakes = None,
     keep_every: KeepEvery = 60,
+    processes: ProcessCount = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Finetune a model with an objective of cca.objectives."""
+    if started_elsewhere(processes, nodes):
+        return
     inputs = {
         "base": base,
         "tokenizer": tokenizer,
@@ -420,19 +438,55 @@ def config(
     typer.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
+def started_elsewhere(processes: int, nodes: int) -> bool:
+    """Whether several processes were wanted; they have then run this command."""
+    if processes == 1 or is_torchelastic_launched():
+        return False
+    launch_module().start(sys.argv[1:], processes, nodes)
+    return True
+
+
 def main() -> None:
-    """Entry point: one line and exit status 1 for every error; a traceback with ``--debug`` only."""
-    for number, what in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
-        signal.signal(number, lambda *_, what=what: sys.exit(f"error: {what}; run the same command again"))
+    """Entry point: one line and its exit status for every error; a traceback with ``--debug`` only."""
+    for number, end in ((SIGINT, CCAError("interrupted")), (SIGTERM, StoppedError("terminated"))):
+        signal(number, partial(give_up, end))
     given = {"debug": False}
     try:
+        if is_torchelastic_launched():
+            launch_module().follow_parent()
         app(standalone_mode=False, obj=given)
+    except SystemExit as stop:
+        if not isinstance(stop.code, CCAError):
+            raise
+        end_with(stop.code)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help
             return
         if given["debug"]:
             raise
-        sys.exit(f"error: {' '.join(explain(error).split())}")
+        end_with(error)
+
+
+def end_with(error: Exception) -> NoReturn:
+    """Leave by an error's line and status; one of several processes leaves the line for their parent."""
+    line, status = " ".join(explain(error).split()), getattr(error, "status", 1)
+    if is_torchelastic_launched():
+        launch_module().tell_parent(line, isinstance(error, CCAError))
+        sys.exit(status)
+    if status == 1:
+        sys.exit(f"error: {line}")
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def launch_module() -> ModuleType:
+    """`cca.launch`, which imports torch's launcher."""
+    return import_module("cca.launch")
+
+
+def give_up(error: CCAError, *_: object) -> NoReturn:
+    """What a signal does; no stage catches it."""
+    raise SystemExit(type(error)(f"{error}; run the same command again"))
 
 
 def explain(error: Exception) -> str:

@@ -289,7 +289,8 @@ class Tier(Settings):
 
     def score(self, model: str) -> ScoreSettings:
         """Settings of stage ``score``."""
-        return ScoreSettings(dropout=self.models[model].finetuning.dropout)
+        settings = self.models[model].finetuning
+        return ScoreSettings(dropout=settings.dropout, precision=settings.precision)
 
     def fakes(self, model: str) -> FakesSettings:
         """Settings of stage ``fakes``."""

@@ -2,9 +2,13 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from threadpoolctl import threadpool_limits
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick() -> torch.device:
@@ -12,9 +16,25 @@ def pick() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 products on a GPU; float32 on a CPU, where bfloat16 is hundreds of times slower."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager:
+    """Products in ``precision``; "auto" is bf16 on a GPU and fp32 on a CPU.
+
+    On CPUs without instructions for it bf16 is hundreds of times slower.
+    """
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    kind = TYPES[precision]
+    return torch.autocast(device.type, kind) if kind else nullcontext()
+
+
+def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler | None:
+    """What keeps gradients within float16's range, with the first scale and the interval of VAR's training.
+
+    None in other precisions (VAR, ``utils/amp_sc.py``).
+    """
+    if precision != "fp16":
+        return None
+    return torch.amp.GradScaler(device.type, init_scale=2.0**11, growth_interval=1000)
 
 
 def make_deterministic(threads: int) -> None:

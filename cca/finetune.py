@@ -10,20 +10,21 @@ from torch import Tensor
 
 from cca import checkpoints, models, objectives, score, tokenizers
 from cca import pairs as pair_data
-from cca.device import autocast, pick
+from cca.device import autocast, loss_scaler, pick
+from cca.distributed import processes
 from cca.errors import CCAError
+from cca.execution import Execution, prepare
 from cca.objectives import Objective
 from cca.progress import Progress
 from cca.rng import seed_torch
-from cca.settings import Settings
 from cca.training import Batches, Optimisation, optimise
 
 
-class Finetuning(Settings):
+class Finetuning(Execution):
     """How a model is finetuned, whatever the objective: one pass over the pairs in their order."""
 
     batch_size: int = Field(ge=1, description="pairs a step; what is left at the end is dropped")
-    micro_batch: int | None = Field(default=None, ge=1, description="pairs in memory at a time; default: all")
+    micro_batch: int | None = Field(default=None, ge=1, description="pairs in a process's memory at a time")
     dropout: bool = Field(default=False, description="keep the model's dropout on, reference included")
     optimisation: Optimisation
 
@@ -49,13 +50,15 @@ def run(
 ) -> dict:
     """Stage ``finetune``: one epoch over the pairs; no frozen copy of the model is needed.
 
+    Any number of processes sees the same pairs in the same batches.
+
     Logs, a row a step, the mean of g over positives and over true negatives, and the share of
     those pairs with g_pos > g_neg.
 
     Raises:
         CCAError: files that do not belong together or to the objective, fewer pairs than a batch, a NaN loss.
     """
-    device = pick()
+    team, device = processes(), pick()
     if objectives.contrasts_samples(settings.objective) != (fakes is not None):
         needs = "takes no" if fakes else "needs"
         raise CCAError(f"objective {settings.objective['name']} {needs} samples of stage 'fakes' (--fakes)")
@@ -67,13 +70,14 @@ def run(
     coder = tokenizers.load(tokenizer)
     model = models.load(base, coder).to(device)
     model.train(settings.dropout)
-    seed_torch("finetune", seed)
+    seed_torch("finetune", seed, *team.key)
+    network = prepare(model, settings)
     objective = objectives.bind(settings.objective)
 
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
         sides = items.sides(batch, device)
-        with autocast(device):
-            log_prob = model.log_prob(sides.tokens.flatten(0, 1), sides.labels.flatten())
+        with autocast(device, settings.precision):
+            log_prob = network(sides.tokens.flatten(0, 1), sides.labels.flatten())
         g = log_prob.view(2, -1) - torch.from_numpy(reference[:, batch]).to(device)
         return objective(g[0], g[1], sides.positive_pair), contrast(g.detach(), sides.positive_pair)
 
@@ -88,10 +92,12 @@ def run(
         micro_batch=settings.micro_batch,
         undecayed=model.undecayed,
         progress=progress,
+        network=network,
+        scaler=loss_scaler(device, settings.precision),
     )
     described = checkpoints.metadata(base)
     models.save(out, model, coder, described["family"], described["architecture"])
-    return {"steps": steps, "pairs": steps * settings.batch_size}
+    return {"steps": steps, "pairs": steps * settings.batch_size, "processes": team.count}
 
 
 def contrast(g: Tensor, positive_pair: Tensor) -> dict[str, Tensor]:

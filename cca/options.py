@@ -49,6 +49,21 @@ KeepEvery = Annotated[
         help="Seconds between two writings of the training's state, from which a killed run is resumed.",
     ),
 ]
+ProcessCount = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Processes that train together, over all hosts, one a GPU; a batch must divide among them.",
+    ),
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Hosts that they are on: of a SLURM job, or told by MASTER_ADDR, MASTER_PORT and NODE_RANK.",
+    ),
+]
 SizePreset = Annotated[
     str | None, typer.Option(help="Size preset: cpu, gpu, or auto, by the machine; default: the tier file's.")
 ]

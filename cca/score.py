@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cca import models, tokenizers
 from cca import pairs as pair_data
-from cca.device import autocast, pick
+from cca.device import Precision, autocast, pick
 from cca.errors import CCAError
 from cca.files import CsvLog, read_npz, write_npz
 from cca.rng import seed_torch
@@ -21,6 +21,7 @@ class ScoreSettings(Settings):
 
     batch_size: int = Field(default=500, ge=1, description="pairs at a time")
     dropout: bool = Field(default=False, description="keep the model's dropout on, as in finetuning")
+    precision: Precision = Field(default="auto", description="finetuning's")
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
             batch = slice(start, start + settings.batch_size)
             sides = items.sides(batch, device)
             for row, tokens, labels in zip(scores, sides.tokens, sides.labels, strict=True):
-                with torch.inference_mode(), autocast(device):
+                with torch.inference_mode(), autocast(device, settings.precision):
                     row[batch] = model.log_prob(tokens, labels).cpu()
             positive, negative = scores[:, batch].mean(axis=1)
             log.write(first_pair=start, positive=positive, negative=negative)

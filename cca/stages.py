@@ -1,11 +1,13 @@
 """Running one stage for the command line: settings are checked, inputs are there, a record is kept."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from cca.distributed import leave, processes
 from cca.files import parse_yaml, read_yaml
 from cca.progress import Progress
 from cca.provenance import recorded, run_key
@@ -36,7 +38,8 @@ def perform(
     """Run a stage on checked settings and existing inputs, and keep its record beside its output.
 
     A stage that trains is given ``keep_every``, the seconds between two writings of its state, from which
-    the same run goes on after it was killed. Inputs that are None were not given. ``others`` are passed on
+    the same run goes on after it was killed. Of several processes that train together the first one keeps
+    the record. Inputs that are None were not given. ``others`` are passed on
     to the stage; no result depends on them.
     """
     stage, settings = parse(module, schema, given)
@@ -51,11 +54,17 @@ def perform(
         with recorded(name, module, settings, files, out, arguments) as measured:
             measured |= run()
         return
+    team = processes()
     key = partial(run_key, module, settings, files, arguments)
     progress = Progress(out.with_suffix(".progress.pt"), keep_every, key)
-    with recorded(name, module, settings, files, out, arguments) as measured:
+    keeping: AbstractContextManager[dict] = nullcontext({})
+    if team.first:
+        keeping = recorded(name, module, settings, files, out, arguments)
+    with keeping as measured:
         measured |= run(progress=progress) | progress.record
-    progress.remove()
+    if team.first:
+        progress.remove()
+    leave()
 
 
 def parts(path: Path) -> list[Path]:

@@ -1,7 +1,9 @@
 """The optimisation loop that every trained part shares: optimiser, schedule, log, checks."""
 
 import math
+import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +11,24 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
+from cca.distributed import processes, whole
 from cca.errors import CCAError
+from cca.execution import accumulating
 from cca.files import CsvLog
-from cca.progress import Progress, Stateful, TorchRandom, random_state, set_random_state
+from cca.progress import (
+    EachProcess,
+    Progress,
+    Sharded,
+    Stateful,
+    TorchRandom,
+    noticing,
+    random_state,
+    set_random_state,
+)
 from cca.settings import Settings
 
 
@@ -96,26 +111,49 @@ def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] 
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+    fused = (
+        True if all(parameter.is_cuda for parameter in module.parameters()) else None
+    )  # None: torch's choice
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused)
 
 
 def update(
-    module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float, *, step: int, what: str
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    clip: float,
+    *,
+    step: int,
+    what: str,
+    scaler: GradScaler | None = None,
 ) -> float:
     """One step of a module along its gradients, clipped together to the norm ``clip``.
+
+    With a ``scaler``, the step is left out where scaled gradients overflowed, and the next scale is smaller.
 
     Returns:
         The gradients' norm before it was clipped.
 
     Raises:
-        CCAError: it is NaN or infinite.
+        CCAError: it is NaN or infinite, in spite of all scales down to 1.
     """
-    norm = nn.utils.clip_grad_norm_(module.parameters(), clip)
-    check_finite(norm.item(), step, f"{what} (gradient)")
+    if scaler:
+        scaler.unscale_(optimizer)
+    norm = whole(nn.utils.clip_grad_norm_(module.parameters(), clip)).item()
     for group in optimizer.param_groups:
         group["lr"] = rate
-    optimizer.step()
-    return norm.item()
+    if not scaler:
+        check_finite(norm, step, f"{what} (gradient)")
+        optimizer.step()
+        return norm
+    scaler.step(optimizer)
+    scaler.update()
+    if scaler.get_scale() < 1:
+        raise CCAError(
+            f"{what}: float16 cannot hold the gradients of step {step}, with whatever scale of the loss; "
+            "set precision to bf16 or fp32, or lower the learning rate"
+        )
+    return norm
 
 
 def optimise(
@@ -132,47 +170,77 @@ def optimise(
     after_step: Callable[[int], None] = lambda step: None,
     progress: Progress | None = None,
     further: Mapping[str, Stateful] | None = None,
+    network: nn.Module | None = None,
+    scaler: GradScaler | None = None,
 ) -> None:
-    """Minimise a loss over batches of indices, one optimiser step a batch.
+    """Minimise a loss over batches of items, one optimiser step a batch.
+
+    Of several processes each computes its share of every batch; the first one writes the log.
 
     Args:
         module: its parameters are trained in place; its train/eval mode is left alone.
-        batches: arrays of item indices; ``steps`` are taken.
+        batches: arrays of items, usually their indices, the same in all processes; ``steps`` are taken.
         loss_of: maps a batch (or a piece of one) to its loss and to further values to log, each a
             scalar or one number an item, NaN where an item has none; their means are taken.
         what: names the stage on the progress bar and in messages.
         log: the CSV of ``step, learning_rate, loss, gradient_norm`` and the further values.
-        micro_batch: items whose gradients are computed at a time, where a batch needs too much memory.
+        micro_batch: items whose gradients a process computes at a time, where memory is short.
         undecayed: names of parameters that weight decay leaves alone, whatever their dimensions.
         after_step: called with the step's number after each update.
         progress: where the state is kept, and read from if a killed run left it there; the end does not
-            remove it.
+            remove it. With it, SIGTERM takes effect after the step, whose state is then kept.
         further: what belongs to the state beside the module, its optimiser, the `Batches` and torch's
             generators.
+        network: what ``loss_of`` calls for the module, made by `cca.execution.prepare`; default: the module.
+        scaler: of losses whose gradients are float16; the log gets its ``loss_scale``.
 
     Raises:
-        CCAError: the loss or the gradient became NaN or infinite.
+        CCAError: the loss or the gradient became NaN or infinite, or processes cannot share a batch equally.
+        StoppedError: SIGTERM, and the state is kept.
     """
+    team = processes()
     optimizer = adamw(module, settings, undecayed)
-    with CsvLog(log) as rows:
-        parts: dict[str, Any] = {"module": module, "optimizer": optimizer, "batches": batches, "log": rows}
-        parts |= {"torch": TorchRandom(), **(further or {})}
+    watching = noticing(signal.SIGTERM) if progress else nullcontext()
+    with CsvLog(log) if team.first else nullcontext() as rows, watching as told:
+        parts = _parts(module, optimizer, batches, scaler) | dict(further or {})
+        parts |= {"log": rows} if rows else {}
         done = progress.restore(parts) if progress else 0
-        remaining = tqdm(range(done, steps), desc=what, initial=done, total=steps)
+        remaining = tqdm(range(done, steps), desc=what, initial=done, total=steps, disable=not team.first)
         for step, batch in zip(remaining, batches, strict=False):
             rate = settings.rate(step, steps)
             optimizer.zero_grad(set_to_none=True)
-            size = micro_batch or len(batch)
+            share = team.share(batch)
+            size = micro_batch or len(share)
             values: dict[str, list[Tensor]] = {}
-            for piece in (batch[start : start + size] for start in range(0, len(batch), size)):
-                loss, more = loss_of(piece)
-                (loss.mean() * (len(piece) / len(batch))).backward()
+            for start in range(0, len(share), size):
+                piece = share[start : start + size]
+                last = start + size >= len(share)
+                with nullcontext() if last else accumulating(network or module):
+                    loss, more = loss_of(piece)
+                    scaled = loss.mean() * (len(piece) / len(share))
+                    (scaler.scale(scaled) if scaler else scaled).backward()
                 for name, value in {"loss": loss, **more}.items():
                     values.setdefault(name, []).append(value.detach().reshape(-1))
-            means = {name: torch.cat(pieces).nanmean().item() for name, pieces in values.items()}
-            check_finite(sum(piece.sum().item() for piece in values["loss"]), step, what)
-            norm = update(module, optimizer, rate, settings.clip, step=step, what=what)
+            everywhere = {name: team.gather(torch.cat(pieces)) for name, pieces in values.items()}
+            check_finite(everywhere["loss"].sum().item(), step, what)
+            norm = update(module, optimizer, rate, settings.clip, step=step, what=what, scaler=scaler)
             after_step(step)
-            rows.write(step=step, learning_rate=rate, gradient_norm=norm, **means)
+            means = {name: gathered.nanmean().item() for name, gathered in everywhere.items()}
+            if scaler:
+                means["loss_scale"] = scaler.get_scale()
+            if rows:
+                rows.write(step=step, learning_rate=rate, gradient_norm=norm, **means)
             if progress:
-                progress.keep(parts, step + 1)
+                progress.keep(parts, step + 1, stop=bool(told and told()))
+
+
+def _parts(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable, scaler: GradScaler | None
+) -> dict[str, Stateful]:
+    """What the state of a training consists of."""
+    parts: dict[str, Any] = {"batches": batches, "torch": EachProcess(TorchRandom())}
+    if isinstance(module, FSDPModule):
+        parts["trained"] = Sharded(module, optimizer)
+    else:
+        parts |= {"module": module, "optimizer": optimizer}
+    return parts | ({"scaler": scaler} if scaler else {})

@@ -5,9 +5,11 @@ A family is a module of this package with two names: ``Architecture`` (its `Sett
 """
 
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cca import checkpoints, plugins
 from cca.errors import CCAError
@@ -45,6 +47,11 @@ class ARModel(nn.Module, ABC):
         """
 
     @property
+    @abstractmethod
+    def trunk(self) -> nn.ModuleList:
+        """The layers that most of the parameters, time and memory are in."""
+
+    @property
     def undecayed(self) -> frozenset[str]:
         """Names of parameters of two or more dimensions that weight decay leaves alone all the same."""
         return frozenset()
@@ -57,6 +64,15 @@ class ARModel(nn.Module, ABC):
     def log_prob(self, codes: Tensor, labels: Tensor) -> Tensor:
         """log p(codes | label), the SUM over an image's tokens: (B,)."""
         return self.token_log_probs(codes, labels).sum(dim=1)
+
+    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """`log_prob`, by the name under which torch wraps modules."""
+        return self.log_prob(codes, labels)
+
+    def checkpoint_activations(self) -> None:
+        """Keep the inputs of layers only; what is inside them is computed again in the backward pass."""
+        for layer in self.trunk:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def build(family: str, architecture: dict, tokenizer: Tokenizer, num_classes: int) -> ARModel:

@@ -188,6 +188,11 @@ class Model(ARModel):
         nn.init.zeros_(self.output.weight)
 
     @property
+    def trunk(self) -> nn.ModuleList:
+        """The transformer's layers."""
+        return self.layers
+
+    @property
     def num_steps(self) -> int:
         """One step a token."""
         return self.num_tokens

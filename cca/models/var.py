@@ -125,9 +125,14 @@ class Block(nn.Module):
         return self.ada_lin(condition).type_as(condition).unflatten(-1, (6, 1, -1)).unbind(1)
 
     def forward(
-        self, x: Tensor, modulations: tuple[Tensor, ...], mask: Tensor | None, cache: Cache | None = None
+        self,
+        x: Tensor,
+        condition: Tensor | tuple[Tensor, ...],
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
-        """x (B, n, C) to the same."""
+        """x (B, n, C) to the same, for the classes (B, C) or the `modulations` made of them."""
+        modulations = self.modulations(condition) if isinstance(condition, Tensor) else condition
         gate1, gate2, scale1, scale2, shift1, shift2 = modulations
         attended = self.attn(modulate(x, scale1, shift1, self.eps), mask, cache)
         x = torch.addcmul(x, self._drop(gate1), attended)
@@ -222,6 +227,11 @@ class Model(ARModel):
             block.ada_lin[1].weight[2 * dim :] *= 0.5
 
     @property
+    def trunk(self) -> nn.ModuleList:
+        """The transformer's blocks."""
+        return self.blocks
+
+    @property
     def undecayed(self) -> frozenset[str]:
         """Embeddings of positions and scales, and attention's scales (VAR's train.py)."""
         kinds = ("pos_start", "pos_1LC", "lvl_embed.weight", "scale_mul_1H11")
@@ -253,9 +263,10 @@ class Model(ARModel):
         check_integers(labels, "labels", (len(codes),), self.num_classes + 1)
         condition = self.class_emb(labels)
         inputs = [self._start(condition), self._embed(self.quantizer.teacher_inputs(codes))]
-        modulations = self._modulations(condition)
         x = torch.cat(inputs, dim=1) + self._positions()
-        logits = self._logits(x, condition, modulations, self.attn_bias_for_masking)
+        for block in self.blocks:
+            x = block(x, condition, self.attn_bias_for_masking)
+        logits = self._logits(x, condition)
         return -F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
 
     def sample(self, labels: Tensor, guidance: Guidance, uniforms: Tensor) -> Tensor:
@@ -280,7 +291,10 @@ class Model(ARModel):
             positions, inputs = self._positions(), self._start(condition)
             total: Tensor | float = 0.0
             for step, (span, scale) in enumerate(zip(self.spans, scales, strict=True)):
-                logits = self._logits(inputs + positions[:, span], condition, modulations, None, caches)
+                x = inputs + positions[:, span]
+                for block, modulation, cache in zip(self.blocks, modulations, caches, strict=True):
+                    x = block(x, modulation, cache=cache)
+                logits = self._logits(x, condition)
                 if halves == 2:
                     conditional, unconditioned = logits.chunk(2)
                     logits = guide(conditional, unconditioned, scale)
@@ -309,15 +323,6 @@ class Model(ARModel):
         blocks: Iterable[Any] = self.blocks
         return [block.modulations(condition) for block in blocks]
 
-    def _logits(
-        self,
-        x: Tensor,
-        condition: Tensor,
-        modulations: list[tuple[Tensor, ...]],
-        mask: Tensor | None,
-        caches: list[Cache] | None = None,
-    ) -> Tensor:
-        """Logits (B, n, V) float32 of embedded inputs (B, n, C) of all scales, or of one with caches."""
-        for index, block in enumerate(self.blocks):
-            x = block(x, modulations[index], mask, caches[index] if caches else None)
+    def _logits(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, n, V) float32 of the last block's (B, n, C)."""
         return self.head(self.head_nm(x, condition)).float()

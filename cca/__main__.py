@@ -1,0 +1,5 @@
+"""``python -m cca`` is ``cca``."""
+
+from cca.cli import main
+
+main()
