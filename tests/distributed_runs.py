@@ -74,7 +74,7 @@ def main(folder: Path) -> None:
     finetuning(folder, "replicated_fp16", precision="fp16")
     finetuning(folder, "dropout", dropout=True)
     drawn = processes().gather(torch.rand(1)).tolist()
-    assert drawn[0] != drawn[1], "processes draw the same dropout"
+    assert len(set(drawn)) == len(drawn), "processes draw the same dropout"
     stopped_and_resumed(folder, "dropout_resumed", dropout=True)
     stopped_and_resumed(folder, "sharded_resumed", sharded=True, micro_batch=3)
     pretraining(folder, "pretrained")

@@ -68,6 +68,21 @@ def log(path: Path) -> list[dict[str, float]]:
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+def test_a_gpu_trains_sharded_as_it_does_alone(world: World, tmp_path: Path) -> None:
+    """In bf16, but where float16 is asked for; all that two processes do, in one."""
+    folder = prepared(world, tmp_path)
+    distributed_runs.finetuning(folder, "finetuned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        elastic_launch(launch.config(1, 1, {}), sys.executable)(distributed_runs.__file__, str(folder))
+    for name in (*FINETUNED, "replicated_fp16", "sharded_fp16"):
+        for row, expected in zip(log(folder / f"{name}.x"), log(folder / "finetuned.x"), strict=True):
+            assert row["loss"] == pytest.approx(expected["loss"], rel=0.02)
+    whole, again = (folder / f"{name}.safetensors" for name in ("dropout", "dropout_resumed"))
+    assert whole.read_bytes() == again.read_bytes()
+
+
 @pytest.mark.parametrize("name", FINETUNED)
 def test_two_processes_finetune_as_one(runs: Path, alone: Path, name: str) -> None:
     ours, theirs = log(runs / f"{name}.x"), log(alone / "finetuned.x")
