@@ -87,6 +87,13 @@ def require(path: Path) -> Path:
     return path
 
 
+def below(folder: Path, name: str) -> Path:
+    """The file ``name`` of a folder, or a one-line `CCAError` if the name leads out of it."""
+    if Path(name).is_absolute() or ".." in Path(name).parts or not name or "\0" in name:
+        raise CCAError(f"{folder}: '{name}' is no file below this folder, which is all that may be named")
+    return folder / name
+
+
 def cache_folder(name: str) -> Path:
     """The user's folder for what may be kept between runs and made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cca" / name

@@ -13,10 +13,12 @@ from safetensors import SafetensorError, safe_open
 from cca.data.encode import checksums
 from cca.data.images import check_labels
 from cca.errors import CCAError
-from cca.files import read_npz, require, write_npz
+from cca.files import below, read_npz, require, write_npz
 from cca.settings import Settings
 
 AGAIN = "delete it and make it again"
+PLACE = {"start": int, "total": int, "vocab_size": int, "num_classes": int, "made_of": str}
+"""What a shard says of itself."""
 
 
 class JoinSettings(Settings):
@@ -82,7 +84,8 @@ def run(settings: JoinSettings, *, shards: Path, out: Path) -> dict:
     """Stage ``codes``: describe the shards in a folder, which stay where they are, in one file.
 
     Raises:
-        CCAError: no shards, damaged ones, some missing, or some of another run.
+        CCAError: no shards, damaged ones, some missing, some of another run, or not below the
+            folder of ``out``.
     """
     paths = sorted(shards.glob("shard_*.safetensors"))
     if not paths:
@@ -105,13 +108,16 @@ def run(settings: JoinSettings, *, shards: Path, out: Path) -> dict:
         expected += len(shard.codes)
     if expected != common["total"]:
         raise CCAError(f"{shards}: codes of {expected} of {common['total']} images: make the missing shards")
+    names = [os.path.relpath(shard.path, out.parent) for shard in read]
+    for name in names:
+        below(out.parent, name)
     labels = np.concatenate([shard.labels for shard in read])
     check_labels(labels, common["num_classes"], shards)
     content = hashlib.sha256(b"".join(shard.sums.tobytes() for shard in read)).hexdigest()
     write_npz(
         out,
         labels=labels,
-        shards=np.array([os.path.relpath(shard.path, out.parent) for shard in read]),
+        shards=np.array(names),
         vocab_size=np.array(common["vocab_size"]),
         num_classes=np.array(common["num_classes"]),
         made_of=np.array(common["made_of"]),
@@ -129,7 +135,7 @@ def load(path: Path) -> Codes:
     arrays = read_npz(path, "labels", "shards", "vocab_size", "num_classes", "made_of", "content")
     labels, num_classes = arrays["labels"], int(arrays["num_classes"])
     check_labels(labels, num_classes, path)
-    shards = [_read(path.parent / str(name)) for name in arrays["shards"]]
+    shards = [_read(below(path.parent, str(name))) for name in arrays["shards"].flat]
     content = hashlib.sha256(b"".join(shard.sums.tobytes() for shard in shards)).hexdigest()
     for shard in shards:
         if shard.place["made_of"] != str(arrays["made_of"]):
@@ -150,4 +156,6 @@ def _read(path: Path) -> Shard:
         raise CCAError(f"{path}: damaged, half-written or no shard of codes ({reason}); {AGAIN}") from None
     if codes.ndim != 3 or sums.shape != codes.shape[:2] or labels.shape != codes.shape[:1]:
         raise CCAError(f"{path}: codes must be (images, crops, tokens) with a label each, not {codes.shape}")
+    if not isinstance(place, dict) or any(type(place.get(name)) is not kind for name, kind in PLACE.items()):
+        raise CCAError(f"{path}: its header does not say which codes these are: damaged; {AGAIN}")
     return Shard(path, codes, sums, labels, place)

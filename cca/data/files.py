@@ -11,6 +11,7 @@ from PIL import Image
 
 from cca.data.decode import CorruptImageError, centre_crop, open_image, to_pixels
 from cca.errors import CCAError
+from cca.files import below
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class FileImages:
 
     def path(self, number: int) -> Path:
         """Where a file is."""
-        return self.root / self.names[number].decode()
+        return below(self.root, self.names[number].decode(errors="surrogateescape"))
 
     def _is_corrupt(self, number: int) -> bool:
         try:

@@ -170,9 +170,15 @@ def _images(arrays: dict[str, np.ndarray], part: str, path: Path) -> np.ndarray 
             raise CCAError(f"{path}: {part}_images must be uint8 (N, H, W, C) with a label each")
         return images
     names, sizes = arrays[f"{part}_files"], _one(arrays, f"{part}_sizes", path)
-    _, image_size, channels = _one(arrays, "shape", path)
-    if names.dtype.kind != "S" or names.shape != sizes.shape:
-        raise CCAError(f"{path}: {part}_files must be names with a size each")
+    shape = _one(arrays, "shape", path)
+    if (
+        names.dtype.kind != "S"
+        or names.shape != sizes.shape
+        or shape.shape != (3,)
+        or shape.dtype.kind not in "iu"
+    ):
+        raise CCAError(f"{path}: {part}_files must be names with a size each, and 'shape' three integers")
+    _, image_size, channels = shape
     root = Path(str(_one(arrays, "root", path)))
     return FileImages(root, names, sizes, int(image_size), int(channels))
 

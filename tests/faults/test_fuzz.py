@@ -1,0 +1,55 @@
+"""A slice of the campaign against the loaders, and the campaign's own ability to see what is wrong."""
+
+import pickle
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from . import fuzz
+from .corpus import Entry
+from .mutations import Payload
+
+CASES = 300
+
+
+def test_every_file_is_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
+    cases = list(fuzz.campaign(tmp_path, seed=1, seconds=120, cases=CASES))
+    assert [case for case in cases if case.outcome == "lost"] == []
+    outcomes = Counter(case.outcome for case in cases)
+    assert len(cases) == CASES and min(outcomes["loaded"], outcomes["refused"]) > CASES / 20
+
+
+def unpickled(path: Path) -> None:
+    """What no loader may do."""
+    pickle.loads(path.read_bytes())
+
+
+def payload(data: bytes, rng: Random, canary: Path) -> bytes:
+    return pickle.dumps(Payload(canary))
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (unpickled, "a pickle was executed"),
+        (lambda path: 1 / 0, "ZeroDivisionError"),
+        (lambda path: path.with_name("stray").touch(), "a file appeared"),
+    ],
+)
+def test_the_campaign_sees_what_must_not_be(
+    tmp_path: Path, read: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
+    monkeypatch.setattr(fuzz, "MUTATIONS", [payload])
+    case = fuzz.run([Entry("a loader", tmp_path / "file", read)], tmp_path, seed=0, number=0)
+    assert (case.outcome, case.loader) == ("lost", "a loader") and told in case.told
+
+
+def test_mutations_follow_from_their_seed(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4
+    for mutate in fuzz.MUTATIONS:
+        first, again = ([mutate(data, Random(seed), tmp_path) for seed in range(20)] for _ in range(2))
+        assert first == again and len(set(first)) > 1
