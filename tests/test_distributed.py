@@ -24,8 +24,9 @@ FINETUNED = ["replicated", "accumulated", "sharded", "sharded_resumed"]
 
 def prepared(world: World, folder: Path) -> Path:
     """Inputs of the runs, in one folder; the model has dropout."""
-    for name, path in (("base", world.model), ("tokenizer", world.tokenizer), ("codes", world.codes)):
-        shutil.copy(path, folder / f"{name}{path.suffix}")
+    shutil.copy(world.tokenizer, folder / "tokenizer.safetensors")
+    shutil.copy(world.codes, folder / "codes.npz")
+    shutil.copytree(world.codes.parent / "codes", folder / "codes")
     tokenizer = tokenizers.load(world.tokenizer)
     model = models.load(world.model, tokenizer)
     models.save(folder / "base.safetensors", model, tokenizer, "llamagen", MODEL | {"dropout": 0.1})

@@ -1,0 +1,186 @@
+"""Time and peak memory of a CCA training step, ours beside the official one's, on the same weights and batch.
+
+The official step is made of LlamaGen's own transformer as thu-ml/CCA's ``LlamaGen_finetune.py`` uses it: a
+frozen copy's forward pass in every step, logits of both labels' sequences, log-softmax and gather, AdamW
+(fused), gradients clipped. Each measurement is a process of its own; methods take turns.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch.nn.functional import logsigmoid
+
+from cca import models
+from cca.device import pick
+from cca.execution import Execution, prepare
+from cca.objectives import bind
+from cca.training import Optimisation, optimise
+
+VOCABULARY, CLASSES = 16384, 1000
+BETA, LAMBDA = 0.02, 1.0
+SETTINGS = Optimisation(learning_rate=1e-5, clip=1.0)
+
+
+def build(sizes: argparse.Namespace) -> models.ARModel:
+    """LlamaGen of these sizes, its weights all drawn."""
+    torch.manual_seed(0)
+    codes = SimpleNamespace(num_tokens=sizes.tokens, vocab_size=VOCABULARY)
+    architecture = {"dim": sizes.dim, "layers": sizes.layers, "heads": sizes.heads}
+    model = models.build("llamagen", architecture, codes, CLASSES)
+    torch.nn.init.normal_(model.output.weight, std=0.02)
+    return model
+
+
+def batch(sizes: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes (2 B, T) and labels (2 B,): the positives, then the negatives."""
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(VOCABULARY, (sizes.pairs, sizes.tokens), generator=generator)
+    labels = torch.randint(CLASSES, (sizes.pairs,), generator=generator)
+    return codes.repeat(2, 1), torch.cat([labels, labels.roll(-1)])
+
+
+def ours(sizes: argparse.Namespace) -> dict:
+    """`cca.training.optimise` as stage ``finetune`` calls it, after stage ``score``."""
+    device, objective = pick(), bind({"name": "cca", "beta": BETA, "lam": LAMBDA})
+    model = build(sizes).to(device).eval()
+    codes, labels = (tensor.to(device) for tensor in batch(sizes))
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        reference = model.log_prob(codes, labels).view(2, -1)
+    scored = time.perf_counter() - begun
+    network = prepare(model, Execution(activation_checkpointing=sizes.checkpointing))
+    no_positive_pair = torch.zeros(sizes.pairs, dtype=torch.bool, device=device)
+    losses, ends = [], [time.perf_counter()]
+
+    def loss_of(index: np.ndarray) -> tuple[torch.Tensor, dict]:
+        both = np.concatenate([index, index + sizes.pairs])
+        g = network(codes[both], labels[both]).view(2, -1) - reference[:, index]
+        loss = objective(g[0], g[1], no_positive_pair[index])
+        losses.append(loss.mean().item())
+        return loss, {}
+
+    with tempfile.TemporaryDirectory() as folder:
+        steps = {"steps": sizes.steps, "what": "ours", "log": Path(folder) / "log.csv"}
+        batches = [np.arange(sizes.pairs)] * sizes.steps
+        after = {"after_step": lambda step: ends.append(time.perf_counter())}
+        optimise(model, batches, loss_of, SETTINGS, **steps, **after, network=network)
+    return {"seconds": np.diff(ends).tolist(), "losses": losses, "scored": scored}
+
+
+def official(sizes: argparse.Namespace) -> dict:
+    """The official transformer and a frozen copy of it."""
+    from autoregressive.models.gpt import ModelArgs, Transformer  # of the checkout, see `measure`
+
+    device = pick()
+    shape = {"n_layer": sizes.layers, "n_head": sizes.heads, "dim": sizes.dim, "block_size": sizes.tokens}
+    rates = dict.fromkeys(("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "attn_dropout_p"), 0.0)
+    shape |= {
+        "vocab_size": VOCABULARY,
+        "num_classes": CLASSES,
+        "class_dropout_prob": 1e-5,
+        "cls_token_num": 1,
+    }
+    state = build(sizes).state_dict()
+    both = []
+    for _ in range(2):
+        model = Transformer(ModelArgs(**shape, **rates)).to(device).train()
+        model.load_state_dict(state)
+        both.append(model)
+    del state
+    model, frozen = both[0], both[1].requires_grad_(False)
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": SETTINGS.weight_decay},
+        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=SETTINGS.learning_rate, betas=SETTINGS.betas, fused=True)
+    codes, labels = (tensor.to(device) for tensor in batch(sizes))
+    losses, ends = [], [time.perf_counter()]
+    for _ in range(sizes.steps):
+        with torch.no_grad():
+            frozen_logits, _ = frozen(cond_idx=labels, idx=codes[:, :-1], targets=codes)
+        logits, _ = model(cond_idx=labels, idx=codes[:, :-1], targets=codes)
+        halves = [*logits.chunk(2), *frozen_logits.chunk(2)]
+        positive, negative, frozen_positive, frozen_negative = (
+            half.log_softmax(-1).gather(2, codes[: sizes.pairs, :, None]).squeeze(2).sum(-1)
+            for half in halves
+        )
+        g = positive - frozen_positive, negative - frozen_negative
+        loss = (-logsigmoid(BETA * g[0]) - LAMBDA * logsigmoid(-BETA * g[1])).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        ends.append(time.perf_counter())
+    return {"seconds": np.diff(ends).tolist(), "losses": losses}
+
+
+def measure(method: str, arguments: list[str], checkout: Path) -> dict:
+    """What a method takes, in a process of its own that finds the official modules."""
+    paths = [str(checkout / "LlamaGen"), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, __file__, *arguments, "--method", method]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print a table and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--official", type=Path, required=True, help="checkout of thu-ml/CCA, with submodules"
+    )
+    for name, default in {
+        "dim": 768,
+        "layers": 12,
+        "heads": 12,
+        "tokens": 576,
+        "pairs": 2,
+        "steps": 4,
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--checkpointing", action="store_true", help="activation_checkpointing in ours")
+    parser.add_argument("--method", choices=["ours", "official"], help=argparse.SUPPRESS)
+    sizes = parser.parse_args()
+    if sizes.method:
+        torch.set_num_threads(sizes.threads)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result = {"ours": ours, "official": official}[sizes.method](sizes)
+        result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        if pick().type == "cuda":
+            result["peak"] = torch.cuda.max_memory_allocated() / 1024
+        print(json.dumps(result))
+        return
+    turns = [
+        {m: measure(m, sys.argv[1:], sizes.official) for m in ("ours", "official")}
+        for _ in range(sizes.repeats)
+    ]
+    rows = {}
+    for method in ("official", "ours"):
+        times = [second for turn in turns for second in turn[method]["seconds"][1:]]  # the first warms up
+        rows[method] = median(times), median(turn[method]["peak"] for turn in turns) / 2**20
+    table = [[method, f"{seconds:.2f}", f"{peak:.2f}"] for method, (seconds, peak) in rows.items()]
+    print(tabulate(table, ["", "seconds a step", "GiB above the start"]))
+    losses = [turns[0][method]["losses"] for method in ("official", "ours")]
+    print(f"largest difference of losses: {np.abs(np.subtract(*losses)).max():.1e}")
+    print(f"ours scores the pairs once, before: {median(turn['ours']['scored'] for turn in turns):.2f} s")
+    speed, memory = (rows["official"][index] / rows["ours"][index] for index in (0, 1))
+    print(f"a step of ours is {speed:.2f}x as fast; its peak is {1 - 1 / memory:.0%} lower")
+
+
+if __name__ == "__main__":
+    main()
