@@ -3,7 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
@@ -63,12 +63,18 @@ def check_spelling(what: str, value: float) -> None:
         raise CCAError(f"a {what} is {value}: it must be 0 or more, with at most six digits")
 
 
+def _as_url(value: Any) -> Any:
+    """A bare URL as `FetchSettings` has it."""
+    return {"url": value} if isinstance(value, str) and "://" in value else value
+
+
 class EvaluationEntry(EvaluationSettings):
     """The protocol and, where the DAG does not train the extractor, its weights."""
 
     weights: Path | None = Field(default=None, description="file; without it Inception's are downloaded")
-    reference: FetchSettings | None = Field(
-        default=None, description="an ADM .npz to compare with; without it one is made of the images"
+    reference: Annotated[FetchSettings | Path | None, BeforeValidator(_as_url)] = Field(
+        default=None,
+        description="an ADM .npz to compare with, a file or a URL; without it one is made of the images",
     )
 
 
@@ -179,6 +185,9 @@ class Tier(Settings):
                 )
             if not weights.is_file():
                 raise CCAError(f"key 'evaluation.weights': {weights}: no such file")
+        reference = self.evaluation.reference
+        if isinstance(reference, Path) and not reference.is_file():
+            raise CCAError(f"key 'evaluation.reference': {reference}: no such file")
         self._check_perceptual()
 
     def _check_perceptual(self) -> None:

@@ -1,5 +1,6 @@
 """Sampling images in shards that do not change them."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -31,13 +32,31 @@ class PostProcessing(Settings):
     )
 
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Of products under autocast; ``auto`` is `cca.device.autocast`'s: bf16 on a GPU, fp32 on a CPU."""
+
+
+def in_precision(device: torch.device, precision: Precision) -> AbstractContextManager:
+    """The context in which products are computed in a precision."""
+    if precision == "auto":
+        return autocast(device)
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.type, types[precision]) if precision in types else nullcontext()
+
+
 class SamplingSettings(Settings):
     """How many images of which classes, decoded how."""
 
     guidance: Guidance = Guidance()
     num_samples: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="images decoded together; a shard holds whole batches")
-    labels: Literal["balanced", "random"] = "balanced"
+    labels: Literal["balanced", "random"] = Field(
+        default="balanced", description="VAR's, as many of each class, or LlamaGen's, drawn independently"
+    )
+    precision: Precision = Field(default="auto", description="of the model: LlamaGen's bf16, VAR's fp16")
+    decoder_precision: Precision = Field(
+        default="auto", description="of the tokenizer's decoder: LlamaGen's fp32, VAR's fp16"
+    )
     postprocessing: PostProcessing = PostProcessing()
 
 
@@ -84,10 +103,10 @@ def run(
             begun = perf_counter()
             index = np.arange(start, min(start + settings.batch_size, last))
             uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
-            with torch.inference_mode(), autocast(device):
-                codes = network.sample(
-                    torch.from_numpy(labels[index]).to(device), settings.guidance, uniforms
-                )
+            wanted = torch.from_numpy(labels[index]).to(device)
+            with torch.inference_mode(), in_precision(device, settings.precision):
+                codes = network.sample(wanted, settings.guidance, uniforms)
+            with torch.inference_mode(), in_precision(device, settings.decoder_precision):
                 images.append(to_uint8(decoder.decode(codes), settings.postprocessing))
             log.write(first_sample=start, samples=len(index), seconds=perf_counter() - begun)
     write_npz(

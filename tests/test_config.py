@@ -105,6 +105,8 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"data": {"image_size": 32}},
             "'tokenizers.vq.architecture.image_size' is 28, but 'data.image_size' is 32",
         ),
+        ({"evaluation": {"reference": "adm.npz"}}, "key 'evaluation.reference': adm.npz: no such file"),
+        ({"evaluation": {"reference": "ftp://a/b.npz"}}, "only https URLs are fetched"),
         (
             {"data": {"source": "mnist"}},
             "key 'data.source': 'mnist' is not one of: cifar10, folder, imagenet, mnist5k",

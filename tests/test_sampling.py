@@ -13,9 +13,10 @@ from cca import models, sampling, tokenizers
 from cca.errors import CCAError
 from cca.files import read_npz
 from cca.guidance import Guidance
-from cca.models import ARModel
+from cca.models import ARModel, llamagen
 from cca.rng import sample_uniforms
 from cca.sampling import PostProcessing, SamplingSettings
+from cca.tokenizers import vq
 
 
 def draw(world, folder: Path, shards: int, scale: float = 0.0, **settings: object) -> dict[str, np.ndarray]:
@@ -122,3 +123,32 @@ def test_the_log_has_a_row_a_batch(world, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "shard_0.log.csv").open()))
     assert [int(row["first_sample"]) for row in rows] == list(range(0, 47, 6))
     assert sum(int(row["samples"]) for row in rows) == 47
+
+
+@pytest.mark.parametrize(
+    ("precisions", "expected"),
+    [
+        ({}, (None, None)),  # on a CPU
+        ({"precision": "bf16", "decoder_precision": "fp32"}, (torch.bfloat16, None)),
+        ({"precision": "fp16", "decoder_precision": "fp16"}, (torch.float16, torch.float16)),
+    ],
+)
+def test_model_and_decoder_have_a_precision_each(
+    world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precisions: dict, expected: tuple
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    seen = []
+
+    def watched(function):
+        def call(*arguments: object):
+            on = torch.is_autocast_enabled("cpu")
+            seen.append(torch.get_autocast_dtype("cpu") if on else None)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(llamagen.Model, "sample", watched(llamagen.Model.sample))
+    monkeypatch.setattr(vq.Model, "decode", watched(vq.Model.decode))
+    settings = sampling.SamplingSettings(num_samples=4, batch_size=4, **precisions)
+    sampling.run(settings, model=world.model, tokenizer=world.tokenizer, out=tmp_path / "s.npz", seed=0)
+    assert tuple(seen) == expected

@@ -41,6 +41,11 @@ CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.weights] if path]
 PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights", "reference"})
 
+# The reference batch: the file that the tier names, or one that is fetched or made.
+REFERENCE = f"{RESULTS}/reference/reference.npz"
+if isinstance(tier.evaluation.reference, Path):
+    REFERENCE = str(tier.evaluation.reference)
+
 # The network of the tokenizers' perceptual loss.
 PERCEPTUAL = f"{RESULTS}/features/perceptual.safetensors"
 

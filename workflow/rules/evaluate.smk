@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        reference=rules.reference.output,
+        reference=REFERENCE,
         weights=WEIGHTS,
         samples=expand(rules.sample.output, shard=range(tier.shards), shards=tier.shards, allow_missing=True),
     output:

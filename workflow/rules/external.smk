@@ -19,7 +19,7 @@ rule fetch:
 
 use rule evaluate as evaluate_external with:
     input:
-        reference=rules.reference.output,
+        reference=REFERENCE,
         weights=WEIGHTS,
         samples=samples_of_system,
     output:

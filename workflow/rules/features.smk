@@ -36,29 +36,14 @@ if tier.perceptual:
             " --out {output:q} > {log:q} 2>&1"
 
 
-if tier.evaluation.reference:
-
-    localrules:
-        reference,
-
-    rule reference:
-        output:
-            f"{RESULTS}/reference/reference.npz",
-        params:
-            settings=settings(tier.evaluation.reference),
-        log:
-            f"{RESULTS}/logs/reference.log",
-        shell:
-            "cca fetch --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
-
-else:
+if tier.evaluation.reference is None:
 
     rule reference:
         input:
             images=rules.data.output,
             weights=WEIGHTS,
         output:
-            f"{RESULTS}/reference/reference.npz",
+            REFERENCE,
         params:
             settings=settings(PROTOCOL),
             code=digest("cca.evaluate.reference"),
@@ -69,3 +54,18 @@ else:
         shell:
             "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
             " {params.weights:q} --out {output:q} > {log:q} 2>&1"
+
+elif not isinstance(tier.evaluation.reference, Path):
+
+    localrules:
+        reference,
+
+    rule reference:
+        output:
+            REFERENCE,
+        params:
+            settings=settings(tier.evaluation.reference),
+        log:
+            f"{RESULTS}/logs/reference.log",
+        shell:
+            "cca fetch --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"

@@ -22,7 +22,7 @@ if tier.pitfalls:
                 for shard in range(tier.shards)
             ],
             images=rules.data.output,
-            reference=rules.reference.output,
+            reference=REFERENCE,
             weights=WEIGHTS,
         output:
             json=f"{RESULTS}/pitfalls/pitfalls.json",

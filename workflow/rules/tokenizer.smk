@@ -58,7 +58,7 @@ rule quality:
     input:
         images=rules.data.output,
         tokenizer=rules.tokenizer.output,
-        reference=rules.reference.output,
+        reference=REFERENCE,
         weights=WEIGHTS,
     output:
         "results/{tier}/tokenizers/{tokenizer}/quality.json",
