@@ -1,6 +1,5 @@
 """Sampling images in shards that do not change them."""
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -13,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cca import models, tokenizers
-from cca.device import autocast, pick
+from cca.device import Precision, autocast, pick
 from cca.files import CsvLog, write_npz
 from cca.guidance import Guidance
 from cca.rng import generator, sample_uniforms
@@ -30,18 +29,6 @@ class PostProcessing(Settings):
     rounding: Literal["round", "floor"] = Field(
         default="round", description="of 127.5 x + 127.5: LlamaGen rounds it, VAR floors it"
     )
-
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-"""Of products under autocast; ``auto`` is `cca.device.autocast`'s: bf16 on a GPU, fp32 on a CPU."""
-
-
-def in_precision(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """The context in which products are computed in a precision."""
-    if precision == "auto":
-        return autocast(device)
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, types[precision]) if precision in types else nullcontext()
 
 
 class SamplingSettings(Settings):
@@ -104,9 +91,9 @@ def run(
             index = np.arange(start, min(start + settings.batch_size, last))
             uniforms = torch.from_numpy(sample_uniforms(seed, index, network.num_tokens)).to(device)
             wanted = torch.from_numpy(labels[index]).to(device)
-            with torch.inference_mode(), in_precision(device, settings.precision):
+            with torch.inference_mode(), autocast(device, settings.precision):
                 codes = network.sample(wanted, settings.guidance, uniforms)
-            with torch.inference_mode(), in_precision(device, settings.decoder_precision):
+            with torch.inference_mode(), autocast(device, settings.decoder_precision):
                 images.append(to_uint8(decoder.decode(codes), settings.postprocessing))
             log.write(first_sample=start, samples=len(index), seconds=perf_counter() - begun)
     write_npz(
