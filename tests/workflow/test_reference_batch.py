@@ -10,7 +10,8 @@ def commands(snakemake: Callable, folder: Path, reference: str) -> list[str]:
     options = (METRICS, "-n", "-p")
     plan = snakemake(folder, *options, config=(f"evaluation={{reference: {reference}}}",))
     assert plan.returncode == 0, plan.stderr[-2000:]
-    return [line for line in (plan.stdout + plan.stderr).splitlines() if "cca --threads" in line or "cca fetch" in line]
+    lines = (plan.stdout + plan.stderr).splitlines()
+    return [line for line in lines if "cca --threads" in line or "cca fetch" in line]
 
 
 def test_a_file_is_compared_with_as_it_is(snakemake: Callable, tmp_path: Path) -> None:
