@@ -48,8 +48,10 @@ def test_activation_checkpointing_gives_the_same_gradients(make: object) -> None
     plain, expected = gradients(make())
     torch.manual_seed(0)
     again, ours = gradients(make(), activation_checkpointing=True)
-    assert again == plain
-    assert all(torch.equal(gradient, wanted) for gradient, wanted in zip(ours, expected, strict=True))
+    rounding = 1e-4 if torch.cuda.is_available() else 0  # a GPU's sums are in no fixed order
+    assert again == pytest.approx(plain, rel=rounding, abs=0)
+    for gradient, wanted in zip(ours, expected, strict=True):
+        assert (gradient - wanted).norm() <= rounding * wanted.norm()
 
 
 def test_activation_checkpointing_keeps_less_for_the_backward_pass() -> None:
