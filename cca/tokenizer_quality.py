@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cca import tokenizers
 from cca.data import images as image_data
-from cca.data.files import FileImages
+from cca.data.files import FileImages, of_size
 from cca.device import pick
 from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import EvaluationSettings
@@ -20,7 +20,7 @@ from cca.rng import generator
 from cca.sampling import PostProcessing, to_uint8
 from cca.tokenizers import Tokenizer
 
-BATCH = 250
+BATCH, PIXELS = 250, 2**22  # most images, and most of their pixels, at a time
 
 
 def run(
@@ -46,18 +46,21 @@ def run(
     image_data.require_heldout(data, images)
     coder = tokenizers.load(tokenizer).to(device)
     order = generator("reconstructions", settings.reference_seed).permutation(len(data.train_images))
-    chosen = data.train_images[np.sort(order[: settings.reference_images])]
+    squares = of_size(data.train_images, coder.image_size, images)
+    chosen = squares[np.sort(order[: settings.reference_images])]
+    size = data.train_images.shape[1]  # the reference's
+    postprocessing = PostProcessing(size=None if size == coder.image_size else size)
     codes, pictures = [], []
     with torch.inference_mode():
         for batch in _batches(chosen, device):
             codes.append(coder.encode(batch))
-            pictures.append(to_uint8(coder.decode(codes[-1]), PostProcessing()))
+            pictures.append(to_uint8(coder.decode(codes[-1]), postprocessing))
     with TemporaryDirectory() as folder:
         samples = Path(folder, "reconstructions.npz")
         np.savez(samples, arr_0=np.concatenate(pictures))
         evaluation = evaluate(reference, samples, settings, weights=weights, cache=cache_folder("features"))
     measured = {
-        **errors(coder, data.heldout_images),
+        **errors(coder, of_size(data.heldout_images, coder.image_size, images)),
         **use(torch.cat(codes).cpu().numpy(), coder.vocab_size),
         "rfid": evaluation["fid"],
         "num_images": len(chosen),
@@ -95,5 +98,6 @@ def use(codes: np.ndarray, vocab_size: int) -> dict[str, float]:
 
 
 def _batches(images: np.ndarray | FileImages, device: torch.device) -> Iterator[Tensor]:
-    for start in range(0, len(images), BATCH):
-        yield image_data.to_tensor(images[start : start + BATCH]).to(device)
+    size = max(1, min(BATCH, PIXELS // (images.shape[1] * images.shape[2])))
+    for start in range(0, len(images), size):
+        yield image_data.to_tensor(images[start : start + size]).to(device)

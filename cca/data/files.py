@@ -1,9 +1,10 @@
 """Images that stay in their files, too many for memory: indexed like an array, decoded on demand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from PIL import Image
 from cca.data.decode import CorruptImageError, centre_crop, open_image, to_pixels
 from cca.errors import CCAError
 from cca.files import below
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,10 @@ class FileImages:
         Raises:
             CCAError: a file is gone, has changed since it was listed, or cannot be decoded.
         """
-        squares = [np.empty((0, *self.shape[1:]), np.uint8)]
-        squares += [to_pixels(centre_crop(image, self.image_size))[None] for image in self.originals(index)]
-        return np.concatenate(squares)
+        squares = self._map(
+            lambda number: to_pixels(centre_crop(self._decode(number), self.image_size)), index
+        )
+        return np.stack(squares) if squares else np.empty((0, *self.shape[1:]), np.uint8)
 
     def originals(self, index: np.ndarray | slice) -> list[Image.Image]:
         """The files at ``index`` decoded in their own sizes, RGB or grey.
@@ -56,9 +60,7 @@ class FileImages:
         Raises:
             CCAError: as of ``images[index]``.
         """
-        wanted = range(len(self))[index] if isinstance(index, slice) else np.asarray(index).tolist()
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            return list(pool.map(self._decode, wanted))
+        return self._map(self._decode, index)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """All of them in order, ``size`` at a time."""
@@ -78,6 +80,11 @@ class FileImages:
         """Where a file is."""
         return below(self.root, self.names[number].decode(errors="surrogateescape"))
 
+    def _map(self, function: Callable[[int], T], index: np.ndarray | slice) -> list[T]:
+        wanted = range(len(self))[index] if isinstance(index, slice) else np.asarray(index).tolist()
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(function, wanted))
+
     def _is_corrupt(self, number: int) -> bool:
         try:
             open_image(self.path(number), self.channels)
@@ -95,3 +102,16 @@ class FileImages:
             return open_image(path, self.channels)
         except CorruptImageError as error:
             raise CCAError(f"{error}; replace it, or leave such images out with data.corrupt: skip") from None
+
+
+def of_size(images: np.ndarray | FileImages, size: int, path: Path) -> np.ndarray | FileImages:
+    """Images (N, size, size, C): as they are, or cut from their files in that size.
+
+    Raises:
+        CCAError: images in memory, from ``path``, have another size.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    if isinstance(images, FileImages):
+        return replace(images, image_size=size)
+    raise CCAError(f"{path}: images of {images.shape[1]} x {images.shape[2]} pixels, where {size} are wanted")

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cca.data import images
-from cca.data.files import FileImages
+from cca.data.decode import centre_crop
+from cca.data.files import FileImages, of_size
 from cca.data.sources.imagenet import CLASSES
 from cca.errors import CCAError
 from cca.files import write_npz
@@ -62,6 +63,11 @@ def test_images_stay_in_their_files_and_are_what_they_are_when_asked_for(
     batches = list(data.train_images.batches(400))
     assert [len(batch) for batch in batches] == [400, 400, 201] and (batches[1][101] == read[2]).all()
     assert len(data.train_images[np.array([], dtype=np.int64)]) == 0
+    larger = of_size(data.train_images, 24, out)
+    with Image.open(larger.path(1)) as picture:
+        assert (larger[1:2][0] == np.asarray(centre_crop(picture, 24))).all()
+    with pytest.raises(CCAError, match="images of 16 x 16 pixels, where 24 are wanted"):
+        of_size(read, 24, out)
 
 
 def test_grey_cmyk_palette_and_png_under_a_jpegs_name_are_what_pillow_converts(
