@@ -1,9 +1,12 @@
 """Checkpoints come back as what they were; what does not fit is one line."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cca import checkpoints, models, tokenizers
@@ -122,3 +125,49 @@ def test_interrupted_saving_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(path, nn.Linear(2, 2), {})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"dim": 2**20}, "no tensor has the shape"),
+        ({"layers": 10**12}, "has many more than its"),
+        ({"dim": 10**40}, "its header describes no module"),
+        ({"layers": 3}, "does not fit the model: 'layers.2"),
+    ],
+)
+def test_a_header_cannot_ask_for_more_than_the_file_holds(
+    world, tmp_path: Path, sizes: dict, message: str
+) -> None:
+    """Sizes that would take minutes and terabytes, were the module built before it is looked at."""
+    state, metadata = checkpoints.read(world.model)
+    metadata["architecture"] |= sizes
+    path = tmp_path / "m.safetensors"
+    save_file(state, path, metadata={"cca": json.dumps(metadata)})
+    with pytest.raises(CCAError, match=message) as error:
+        models.load(path, tokenizers.load(world.tokenizer))
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("header", ["[1]", "{", "[" * 10_000])
+def test_a_header_that_describes_nothing_is_one_line(tmp_path: Path, header: str) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "m.safetensors", metadata={"cca": header})
+    with pytest.raises(CCAError, match=r"m.safetensors: damaged: the file's header describes no module"):
+        checkpoints.read(tmp_path / "m.safetensors")
+
+
+def test_a_torch_file_of_another_checksum_or_compressed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.arange(1000)}, path)
+    assert torch.equal(checkpoints.read_torch(path)["a"], torch.arange(1000))
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(500, 510).numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CCAError, match=r"w.pth: damaged: the checksum of '.*data/0' is another"):
+        checkpoints.read_torch(path)
+    torch.save({"a": torch.zeros(10**6)}, path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    with pytest.raises(CCAError, match=r"b.pth: compressed, as torch.save never does"):
+        checkpoints.read_torch(tmp_path / "b.pth")

@@ -195,3 +195,17 @@ def test_a_dumped_tier_loads_as_itself(tmp_path: Path) -> None:
     tier = load_tier("mini", FOLDER)
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(tier.model_dump(mode="json")))
     assert load_tier("again", tmp_path) == tier
+
+
+@pytest.mark.parametrize("section", ["tokenizers", "models", "finetunes", "external"])
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/a"])
+def test_names_of_a_tier_are_no_paths(section: str, name: str) -> None:
+    values = yaml.safe_load((FOLDER / "smoke.yaml").read_text())[section]
+    with pytest.raises(CCAError, match="letters, digits and"):
+        load_tier("smoke", FOLDER, {section: {name: next(iter(values.values()))}})
+
+
+def test_a_tier_is_a_file_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "outside.yaml").write_text((FOLDER / "smoke.yaml").read_text())
+    with pytest.raises(CCAError, match=r"tier '../outside' is not one of"):
+        load_tier("../outside", tmp_path / "config")

@@ -10,7 +10,18 @@ from torch import nn
 
 from cca import checkpoints
 from cca.errors import CCAError
-from cca.files import CsvLog, atomic, check_room, read_json, read_npz, sha256, write_json, write_npz
+from cca.files import (
+    CsvLog,
+    atomic,
+    below,
+    check_room,
+    read_json,
+    read_npz,
+    read_yaml,
+    sha256,
+    write_json,
+    write_npz,
+)
 from cca.rng import generator
 
 
@@ -145,3 +156,40 @@ def test_log_names_its_columns_by_the_first_row(tmp_path: Path) -> None:
         log.write(step=0, loss=1.25)
         log.write(step=1, loss=float("nan"))
     assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss", "0,1.25", "1,nan"]
+
+
+LAUGHS = "l0: &l0 [x]\n" + "".join(f"l{n}: &l{n} [{f'*l{n - 1}, ' * 9}]\n" for n in range(1, 30))
+"""Thirty lines for 9^29 letters."""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "too large"),
+        ("a: &a [*a]", "too large"),
+        ("[" * 2_000, "not valid YAML"),
+        ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+        ("a: 1\nb: 2\na: 3", "key 'a' is given twice"),
+        ("a: 2001-99-99", "not valid YAML"),
+        ("a: '\x80'", "not valid YAML"),
+        ("# " + "x" * 1_000_000, "more than 1,000,000 bytes"),
+    ],
+)
+def test_yaml_that_is_not_plain_or_not_small_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(CCAError, match=message) as error:
+        read_yaml(path)
+    assert str(error.value).startswith(f"{path}: not valid YAML: ") and "\n" not in str(error.value)
+
+
+def test_anchors_that_tiers_use_are_plain(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: &a {b: [1, 2]}\nc: {<<: *a, d: *a}")
+    assert read_yaml(tmp_path / "x.yaml")["c"] == {"b": [1, 2], "d": {"b": [1, 2]}}
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "", "..", "a\0b"])
+def test_a_name_that_leads_out_of_its_folder_is_refused(name: str) -> None:
+    with pytest.raises(CCAError, match="is no file below this folder"):
+        below(Path("folder"), name)
+    assert below(Path("folder"), "a/b..c") == Path("folder/a/b..c")
