@@ -424,6 +424,20 @@ def provenance(
 
 
 @app.command()
+def plan(
+    targets: Annotated[list[str] | None, typer.Argument(help="As results/table2; default: all.")] = None,
+    tier: Annotated[str, typer.Option(help="Name of the tier.")] = "mini",
+    folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),
+    preset: SizePreset = None,
+    machine: Annotated[str | None, typer.Option(help="cpu, a100 or h100; default: by the tier.")] = None,
+) -> None:
+    """Print what a tier takes: jobs, images, time and disk by target, and the memory of finetuning."""
+    from cca.plan import run  # imports every stage
+
+    typer.echo(run(tier, folder, preset=preset, machine=machine, chosen=targets or []))
+
+
+@app.command()
 def config(
     tier: str,
     folder: Annotated[Path, typer.Option(help="Folder of the tier files.")] = Path("workflow/config"),

@@ -10,6 +10,7 @@ import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import models, objectives, plugins, presets, tokenizers
+from cca import resources as cluster
 from cca.cost import Cost, CostSettings
 from cca.data.images import DataSettings
 from cca.entries import (
@@ -98,6 +99,9 @@ class Tier(Settings):
     keep_every: float = Field(
         default=60, ge=0, description="seconds between two writings of a training's state; moves no result"
     )
+    resources: dict[str, cluster.Resources] = Field(
+        default={}, description="what jobs ask of a scheduler, by rule; moves no result"
+    )
     cost: Cost = Cost()
     theory: TheorySettings | None = Field(default=None, description="of the exact small worlds")
     finetunes: dict[str, FinetuneEntry]
@@ -117,6 +121,7 @@ class Tier(Settings):
     def _is_possible(self) -> "Tier":
         with as_value_error():
             self._check_names()
+            cluster.check(self.resources)
             self._check_parts_fit()
             self._check_external()
             self._check_imported_finetunes()

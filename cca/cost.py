@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from cca import models, tokenizers
@@ -91,6 +90,8 @@ def count(network: ARModel, draw: Callable[[], None], batch_size: int) -> dict[s
     addition of a matrix product, a convolution, attention on a GPU. Attention on a CPU and choosing
     tokens are not among them.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # a second, and the tier file imports this module
+
     rows: dict[torch.nn.Module, int] = {}
 
     def note(part: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -37,6 +37,11 @@ def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
     return torch.amp.GradScaler(device.type, init_scale=2.0**11, growth_interval=1000)
 
 
+def full_precision(like: torch.Tensor) -> AbstractContextManager:
+    """No autocast on the device of ``like``; torch's meta device, on which sizes are planned, has none."""
+    return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)
+
+
 def make_deterministic(threads: int) -> None:
     """Fix the number of threads, torch's and NumPy's, and ask torch for deterministic algorithms.
 

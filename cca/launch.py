@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,9 +40,8 @@ def start(command: list[str], processes: int, nodes: int) -> None:
     environment = os.environ
     if processes % nodes:
         raise CCAError(f"--processes {processes} do not divide among --nodes {nodes}")
-    if nodes > 1 and "MASTER_ADDR" not in environment and "SLURM_JOB_NODELIST" in environment:
-        hosts = subprocess.run(["scontrol", "show", "hostnames"], capture_output=True, text=True, check=True)
-        there = srun(nodes, hosts.stdout.split()[0], environment)
+    if nodes > 1 and "MASTER_ADDR" not in environment and "SLURM_JOB_ID" in environment:
+        there = srun(nodes, first_host(environment), environment)
         os.execvpe(there[0], [*there, sys.executable, "-m", "cca", *command], environment)
     each, present = processes // nodes, torch.cuda.device_count()
     if 0 < present < each:
@@ -58,6 +58,14 @@ def start(command: list[str], processes: int, nodes: int) -> None:
         raise CCAError("interrupted; run the same command again") from None
     except ChildFailedError as error:
         raise cause(error.failures) from None
+
+
+def first_host(environment: Mapping[str, str]) -> str:
+    """The first host of a SLURM job; this one, where its script runs, if the list is not handed down."""
+    if "SLURM_JOB_NODELIST" not in environment:  # as Snakemake's executor does
+        return socket.gethostname()
+    hosts = subprocess.run(["scontrol", "show", "hostnames"], capture_output=True, text=True, check=True)
+    return hosts.stdout.split()[0]
 
 
 def srun(nodes: int, first: str, environment: Mapping[str, str]) -> list[str]:

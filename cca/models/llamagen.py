@@ -81,10 +81,10 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Te
 
 
 class Cache:
-    """One layer's keys and values of the tokens so far, in memory taken once: (T, B, G, D) each.
+    """One layer's keys and values of the tokens so far, in memory taken once: (B, G, T, D) each.
 
-    ``fused`` attends with torch's kernel, for GPUs. On a CPU that makes a tiny product of each image and
-    head; sums over whole slices made sampling 1.4 times as fast (dim 96, 4 layers, 49 tokens).
+    ``fused`` attends with torch's kernel, for GPUs. On a CPU that takes images and heads one by one; batched
+    products of all of them are quicker there, the more so the longer the sequence.
     """
 
     def __init__(self, length: int, fused: bool):
@@ -92,16 +92,17 @@ class Cache:
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Add a token's keys and values (B, 1, G, D); attend from its queries to all so far: (B, 1, H, D)."""
+        B, _, G, D = keys.shape
         if self.filled == 0:  # not before, because autocast decides the dtype
-            self.keys, self.values = keys.new_empty(2, self.length, *keys[:, 0].shape)
-        self.keys[self.filled], self.values[self.filled] = keys[:, 0], values[:, 0]
+            self.keys, self.values = keys.new_empty(2, B, G, self.length, D)
+        self.keys[:, :, self.filled], self.values[:, :, self.filled] = keys[:, 0], values[:, 0]
         self.filled += 1
-        keys, values = self.keys[: self.filled], self.values[: self.filled]
+        keys, values = self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
         if self.fused:
-            return attention(queries, keys.transpose(0, 1), values.transpose(0, 1), causal=False)
-        groups = queries.squeeze(1).unflatten(1, (keys.shape[2], -1)) * queries.shape[-1] ** -0.5
-        weights = (keys.unsqueeze(3) * groups).sum(dim=-1).softmax(dim=0)  # (T, B, G, H/G)
-        return (weights.unsqueeze(-1) * values.unsqueeze(3)).sum(dim=0).flatten(1, 2).unsqueeze(1)
+            return attention(queries, keys.transpose(1, 2), values.transpose(1, 2), causal=False)
+        groups = queries.squeeze(1).unflatten(1, (G, -1)) * D**-0.5  # (B, G, H/G, D)
+        weights = (groups @ keys.mT).softmax(dim=-1)  # (B, G, H/G, T)
+        return (weights @ values).view(B, 1, -1, D)
 
 
 class Attention(nn.Module):

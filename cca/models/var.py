@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cca.decoding import choose_tokens
+from cca.device import full_precision
 from cca.errors import CCAError
 from cca.guidance import Guidance, guide
 from cca.models import ARModel
@@ -311,7 +312,7 @@ class Model(ARModel):
 
     def _embed(self, inputs: Tensor) -> Tensor:
         """The quantiser's inputs (B, n, Z) of a finer scale as (B, n, C), in float32 under autocast too."""
-        with torch.autocast(inputs.device.type, enabled=False):
+        with full_precision(inputs):
             return self.word_embed(inputs)
 
     def _positions(self) -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from cca.evaluate.protocol import METRICS
 from cca.files import atomic
@@ -38,7 +38,7 @@ def noise(frame: pd.DataFrame) -> pd.DataFrame:
     """
     values = frame.loc[is_right(frame), list(METRICS)].astype(float)
     count = len(values)
-    quantile = stats.t.ppf((1 + LEVEL) / 2, count - 1)
+    quantile = stdtrit(count - 1, (1 + LEVEL) / 2)
     return pd.DataFrame({"mean": values.mean(), "reach": quantile * values.std() * np.sqrt(1 + 1 / count)})
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from cca.device import full_precision
 from cca.errors import CCAError
 from cca.settings import Settings
 
@@ -264,7 +265,7 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         (N,) int64; the first of entries that are equally near.
     """
-    with torch.autocast(vectors.device.type, enabled=False):
+    with full_precision(vectors):
         vectors, codebook = vectors.float(), codebook.float()
         squares = codebook.square().sum(dim=1)
         parts = vectors.split(max(1, LOOKUP_ELEMENTS // len(codebook)))
@@ -282,13 +283,16 @@ def check_images(images: Tensor, settings: ConvArchitecture) -> None:
 
 
 def check_codes(codes: Tensor, num_tokens: int, vocab_size: int) -> None:
-    """Raise a `CCAError` unless ``codes`` are (B, num_tokens) integers in 0..vocab_size-1."""
+    """Raise a `CCAError` unless ``codes`` are (B, num_tokens) integers in 0..vocab_size-1.
+
+    On the meta device they have no values to check.
+    """
     if codes.dim() != 2 or codes.shape[1] != num_tokens or codes.is_floating_point():
         raise CCAError(
             f"tokenizer: codes of shape {tuple(codes.shape)} and type {codes.dtype} where integers "
             f"(B, {num_tokens}) are wanted"
         )
-    if codes.numel():
+    if codes.numel() and not codes.is_meta:
         lowest, highest = (int(extreme) for extreme in codes.aminmax())
         if lowest < 0 or highest >= vocab_size:
             wrong = lowest if lowest < 0 else highest

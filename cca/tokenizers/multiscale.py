@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from cca.device import full_precision
 from cca.tokenizers import Tokenizer
 from cca.tokenizers._blocks import (
     ConvArchitecture,
@@ -76,7 +77,7 @@ class Phi(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Z, S, S) to the same."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return (1 - self.ratio) * x + self.ratio * super().forward(x)
 
 

@@ -14,6 +14,7 @@ from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
 from cca.presets import check_machine
+from cca.resources import as_snakemake, of_rule
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -88,6 +89,11 @@ def settings(section):
     """What a stage is given on its command line: exactly the part of the tier that it depends on."""
     values = section if isinstance(section, dict) else section.model_dump(mode="json")
     return json.dumps(values, sort_keys=True)
+
+
+def needs(rule):
+    """What a job of a heavy rule asks of a scheduler; a profile's `set-resources` go over it."""
+    return as_snakemake(of_rule(tier.resources, rule))
 
 
 def tokenizer_code(model):

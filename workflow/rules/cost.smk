@@ -13,7 +13,9 @@ rule cost:
     log:
         "results/{tier}/logs/cost/{model}.log",
     # One thread computes; the others are kept idle, so that no job beside it disturbs the times.
-    threads: workflow.cores or 1
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        **needs("cost"),
     shell:
         "cca --threads 1 cost --settings {params.settings:q} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"

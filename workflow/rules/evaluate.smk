@@ -16,6 +16,8 @@ rule evaluate:
     log:
         "results/{tier}/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}.log",
     threads: 1
+    resources:
+        **needs("evaluate"),
     shell:
         "cca --threads {threads} evaluate {input.reference:q} {params.samples:q}"
         " --settings {params.settings:q} {params.weights:q} --out {output:q} > {log:q} 2>&1"

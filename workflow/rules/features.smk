@@ -13,6 +13,8 @@ if tier.classifier:
         log:
             f"{RESULTS}/logs/features.log",
         threads: 1
+        resources:
+            **needs("features"),
         shell:
             "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
             " --out {output:q} > {log:q} 2>&1"
@@ -31,6 +33,8 @@ if tier.perceptual:
         log:
             f"{RESULTS}/logs/perceptual.log",
         threads: 1
+        resources:
+            **needs("perceptual"),
         shell:
             "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
             " --out {output:q} > {log:q} 2>&1"
@@ -51,6 +55,8 @@ if tier.evaluation.reference is None:
         log:
             f"{RESULTS}/logs/reference.log",
         threads: 1
+        resources:
+            **needs("reference"),
         shell:
             "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
             " {params.weights:q} --out {output:q} > {log:q} 2>&1"

@@ -32,6 +32,8 @@ rule fakes:
     log:
         "results/{tier}/logs/fakes/{model}_mask={mask}_seed={seed}.log",
     threads: 1
+    resources:
+        **needs("fakes"),
     shell:
         "cca --threads {threads} fakes --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
@@ -53,6 +55,8 @@ rule score:
     log:
         "results/{tier}/logs/score/{model}_mask={mask}_seed={seed}.log",
     threads: 1
+    resources:
+        **needs("score"),
     shell:
         "cca --threads {threads} score --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
@@ -91,7 +95,10 @@ rule finetune:
     log:
         "results/{tier}/logs/finetune/{model}_{finetune}_seed={seed}.log",
     threads: 1
+    resources:
+        **needs("finetune"),
     shell:
         "cca --threads {threads} finetune --settings {params.settings:q} --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --scores {input.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q}"
+        " --processes {resources.processes} --nodes {resources.nodes} > {log:q} 2>&1"

@@ -42,6 +42,8 @@ if tier.pitfalls:
         log:
             f"{RESULTS}/logs/pitfalls.log",
         threads: 1
+        resources:
+            **needs("pitfalls"),
         shell:
             "cca --threads {threads} pitfalls --settings {params.settings:q} --results {params.results:q}"
             " --images {input.images:q} --reference {input.reference:q} {params.weights:q}"

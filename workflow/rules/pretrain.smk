@@ -16,6 +16,8 @@ rule pretrain:
         "results/{tier}/logs/pretrain/{model}.log",
     threads: 1
     priority: 1  # the longest path
+    resources:
+        **needs("pretrain"),
     shell:
         "cca --threads {threads} pretrain --settings {params.settings:q} --tokenizer {input.tokenizer:q}"
         " --codes {input.codes:q} --out {output:q} > {log:q} 2>&1"

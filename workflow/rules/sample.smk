@@ -13,6 +13,8 @@ rule sample:
     log:
         "results/{tier}/logs/sample/{model}_{finetune}_seed={seed}_s={scale}_{shard}_of_{shards}.log",
     threads: 1
+    resources:
+        **needs("sample"),
     shell:
         "cca --threads {threads} sample --settings {params.settings:q} --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --seed {wildcards.seed} --shard {wildcards.shard}"

@@ -16,6 +16,8 @@ rule tokenizer:
     log:
         "results/{tier}/logs/tokenizer/{tokenizer}.log",
     threads: 1
+    resources:
+        **needs("tokenizer"),
     shell:
         "cca --threads {threads} tokenizer --settings {params.settings:q} --images {input.images:q}"
         " {params.perceptual:q} --out {output:q} > {log:q} 2>&1"
@@ -33,6 +35,8 @@ rule encode:
     log:
         "results/{tier}/logs/encode/{tokenizer}_{shard}_of_{shards}.log",
     threads: 1
+    resources:
+        **needs("encode"),
     shell:
         "cca --threads {threads} encode --settings {params.settings:q} --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --shard {wildcards.shard} --shards {wildcards.shards}"
@@ -69,6 +73,8 @@ rule quality:
     log:
         "results/{tier}/logs/quality/{tokenizer}.log",
     threads: 1
+    resources:
+        **needs("quality"),
     shell:
         "cca --threads {threads} quality --settings {params.settings:q} --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --reference {input.reference:q} {params.weights:q}"

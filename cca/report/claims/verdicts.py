@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from cca.report.claims.rules import Bounds
 
@@ -55,7 +55,7 @@ def over_seeds(values: NDArray[np.float64]) -> Estimate:
     mean, runs = float(values.mean()), len(values)
     if runs == 1:
         return Estimate(mean, -np.inf, np.inf)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, runs - 1) * values.std(ddof=1) / np.sqrt(runs))
+    half = float(stdtrit(runs - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(runs))
     return Estimate(mean, mean - half, mean + half)
 
 

@@ -1,0 +1,57 @@
+"""What a tier takes before it is started: jobs, images, time, disk, and the memory of finetuning.
+
+Jobs are those that Snakemake plans; operations and parameters are counted on networks without memory;
+speeds are assumptions (`compute.MACHINES`). Times are of one core or GPU, and do not shrink with more.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cca.config import load_tier
+from cca.errors import CCAError
+from cca.plan import table
+from cca.plan.compute import MACHINES, Networks
+from cca.plan.images import training_split
+from cca.plan.jobs import needed, planned, targets
+
+
+def run(
+    tier: str, folder: Path, *, preset: str | None, machine: str | None, chosen: Sequence[str] = ()
+) -> str:
+    """The plan of a tier as text; of targets ``chosen``, as ``results/table2``, alone if any are given.
+
+    The machine, a name of `compute.MACHINES`, is by default ``cpu`` for a tier without GPUs, else ``a100``.
+
+    Raises:
+        CCAError: no such tier, preset, machine or target, or images that are not there.
+    """
+    loaded = load_tier(tier, folder, {"preset": preset})
+    gpus = any(asked.gpus for asked in loaded.resources.values())
+    name = machine or ("a100" if gpus else "cpu")
+    if name not in MACHINES:
+        raise CCAError(f"--machine '{name}' is not one of: {', '.join(MACHINES)}")
+    split = training_split(loaded.data)
+    networks = Networks(loaded, split.classes)
+    jobs = planned(folder.parent.parent / "Snakefile", {"tier": tier, "preset": loaded.preset})
+    known = targets(jobs)
+    for target in chosen:
+        if target not in known:
+            raise CCAError(f"target '{target}' is not one of: {', '.join(known)}")
+    if chosen:
+        jobs = needed(jobs, [file for target in chosen for file in known[target]])
+    unit, seconds = ("minutes", 60) if name == "cpu" else ("GPU hours", 3600)
+    costs = table.costs(jobs, loaded, networks, split, MACHINES[name], seconds)
+    shown = f"tier {tier}" + (f", preset {loaded.preset}" if loaded.preset else "")
+    return "\n".join(
+        [
+            f"# {shown}: what each target takes, with all that it needs",
+            "",
+            f"Times are for {MACHINES[name].title}, at assumed speeds; targets share most of their jobs.",
+            "",
+            table.text(costs.rename(columns={"time": unit})),
+            "",
+            "# Finetuning: the memory of one GPU",
+            "",
+            table.text(table.finetuning(networks)),
+        ]
+    )

@@ -1,0 +1,188 @@
+"""How long a job takes: operations, counted on networks without memory, over a machine's speed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cca import models, tokenizers
+from cca.config import Tier
+from cca.entries import TrainedModel, TrainedTokenizer
+from cca.evaluate.classifier import Classifier
+from cca.models import ARModel
+from cca.plan.images import Split
+from cca.plan.jobs import Job
+from cca.shards import shard_range
+from cca.tokenizers import Tokenizer
+from cca.train_classifier import ClassifierSettings
+
+BACKWARD = 2  # times the operations of the forward pass
+INCEPTION = 11.4e9
+"""Operations of Inception-v3 on one image of 299 x 299: 5.7 billion multiplications and additions."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Operations a second that one core or GPU reaches, by kind of work: assumptions, not measurements.
+
+    Attributes:
+        training: transformers, forward and backward.
+        scoring: transformers, forward, whole sequences.
+        decoding: next token by next token, or scale by scale, bound by memory.
+        convolution: tokenizers and feature extractors.
+        start: seconds before a job computes: imports, reading, writing.
+    """
+
+    title: str
+    training: float
+    scoring: float
+    decoding: float
+    convolution: float
+    start: float
+
+
+MACHINES = {
+    "cpu": Machine("one CPU core", 3.3e10, 3.8e10, 2.7e10, 2.0e10, 2),
+    "a100": Machine("one A100 80 GB, bfloat16", 1.1e14, 1.4e14, 1.5e13, 4.0e13, 30),
+    "h100": Machine("one H100 80 GB, bfloat16", 3.5e14, 4.4e14, 4.9e13, 1.2e14, 30),
+}
+"""CPU: as docs/results/mini took. GPUs: of the peak, 35 % in training, 45 in scoring, 5 in decoding."""
+
+
+def count(work: Callable[..., object], *inputs: Tensor) -> float:
+    """Operations of ``work(*inputs)``, as torch counts them: two for a multiplication and addition."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        work(*inputs)
+    return float(counter.get_total_flops())
+
+
+class Networks:
+    """The networks of a tier on torch's meta device, and the operations of one image through each."""
+
+    def __init__(self, tier: Tier, classes: int):
+        with torch.device("meta"):
+            self.tokenizers: dict[str, Tokenizer] = {
+                name: tokenizers.build(entry.kind, entry.architecture).eval()
+                for name, entry in tier.tokenizers.items()
+            }
+            self.models: dict[str, ARModel] = {
+                name: models.build(
+                    entry.making.family, entry.making.architecture, self.tokenizers[entry.tokenizer], classes
+                ).eval()
+                for name, entry in tier.models.items()
+            }
+        self._tier, self._classes = tier, classes
+
+    @cached_property
+    def forward(self) -> dict[str, float]:
+        """Of each model: the log-likelihood of an image, which is also drawing one."""
+        return {name: count(model.log_prob, codes(model), labels()) for name, model in self.models.items()}
+
+    @cached_property
+    def encode(self) -> dict[str, float]:
+        """Of each tokenizer: an image to codes."""
+        return {name: count(coder.encode, image(coder)) for name, coder in self.tokenizers.items()}
+
+    @cached_property
+    def decode(self) -> dict[str, float]:
+        """Of each tokenizer: codes to an image."""
+        return {name: count(coder.decode, codes(coder)) for name, coder in self.tokenizers.items()}
+
+    @cached_property
+    def extract(self) -> float:
+        """Of the evaluator: an image to features."""
+        return self.classify(self._tier.classifier) if self._tier.classifier else INCEPTION
+
+    def classify(self, settings: ClassifierSettings) -> float:
+        """Of a classifier that the tier trains."""
+        data = self._tier.data
+        with torch.device("meta"):
+            network = Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
+            pixels = torch.empty(1, data.channels, data.image_size, data.image_size)
+        return count(network, pixels)
+
+
+def image(tokenizer: Tokenizer) -> Tensor:
+    """An image without values."""
+    return torch.empty(1, tokenizer.channels, tokenizer.image_size, tokenizer.image_size, device="meta")
+
+
+def codes(network: Tokenizer | ARModel) -> Tensor:
+    """Codes without values."""
+    return torch.empty(1, network.num_tokens, dtype=torch.int64, device="meta")
+
+
+def labels() -> Tensor:
+    """A label without a value."""
+    return torch.empty(1, dtype=torch.int64, device="meta")
+
+
+def pairs_of(tier: Tier, model: str, images: int) -> int:
+    """Pairs of one epoch of finetuning."""
+    settings = tier.models[model].pairs
+    return settings.visits * min(images, settings.images or images)
+
+
+def samples_of(tier: Tier, job: Job) -> int:
+    """Images that a job draws; 0 for a job that draws none."""
+    if job.rule not in {"sample", "sample_variant"}:
+        return 0
+    settings = tier.models[job["model"]].sampling
+    first, last = shard_range(
+        settings.num_samples, settings.batch_size, int(job["shard"]), int(job["shards"])
+    )
+    return last - first
+
+
+def seconds(job: Job, tier: Tier, networks: Networks, split: Split, machine: Machine) -> float:
+    """What a job takes on one core or GPU; 0 for those that take less than it takes to start them."""
+    parts = operations(job, tier, networks, split)
+    return machine.start + sum(amount / getattr(machine, kind) for kind, amount in parts.items())
+
+
+def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[str, float]:
+    """The operations of a job by kind of work, named as `Machine`'s speeds; of a light one none."""
+    images, model = split.images, job["model"]
+    tokenizer = tier.models[model].tokenizer if model else job["tokenizer"]
+    training = 1 + BACKWARD
+    trained = {"features": tier.classifier, "perceptual": tier.perceptual}
+    if settings := trained.get(job.rule):
+        steps = settings.training.steps * settings.training.batch_size
+        return {"convolution": training * steps * networks.classify(settings)}
+    if job.rule == "reference" and tier.evaluation.reference is None:
+        return {"convolution": images * networks.extract}
+    coder = tier.tokenizers.get(tokenizer)
+    if job.rule == "tokenizer" and isinstance(coder, TrainedTokenizer):
+        visits = coder.training.steps * coder.training.batch_size
+        work = networks.encode[tokenizer] + networks.decode[tokenizer]
+        return {"convolution": training * visits * work}
+    if job.rule == "encode" and coder:
+        return {"convolution": images * coder.codes.crops / tier.code_shards * networks.encode[tokenizer]}
+    if job.rule == "quality":
+        work = networks.encode[tokenizer] + networks.decode[tokenizer] + networks.extract
+        return {"convolution": images * work}
+    entry = tier.models.get(model)
+    if job.rule == "pretrain" and isinstance(entry, TrainedModel):
+        visits = entry.pretraining.steps * entry.pretraining.batch_size
+        return {"training": training * visits * networks.forward[model]}
+    if job.rule in {"score", "score_fakes"}:
+        return {"scoring": 2 * pairs_of(tier, model, images) * networks.forward[model]}
+    if job.rule == "finetune":
+        return {"training": 2 * training * pairs_of(tier, model, images) * networks.forward[model]}
+    if job.rule == "fakes":
+        return {"decoding": pairs_of(tier, model, images) * networks.forward[model]}
+    if drawn := samples_of(tier, job):
+        passes = 2 if float(job["scale"]) else 1
+        return {
+            "decoding": passes * drawn * networks.forward[model],
+            "convolution": drawn * networks.decode[tokenizer],
+        }
+    if job.rule == "cost":
+        drawn = 3 * tier.cost.batch_size * (tier.cost.repetitions + 1)  # each batch without and with guidance
+        return {"decoding": drawn * networks.forward[model]}
+    if job.rule == "evaluate":
+        return {"convolution": tier.models[model].sampling.num_samples * networks.extract}
+    return {}

@@ -1,0 +1,52 @@
+"""How many images a tier trains on, told without reading them."""
+
+from dataclasses import dataclass
+
+from cca.data.images import DataSettings
+from cca.data.sources.folder import list_images
+from cca.errors import CCAError
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training split.
+
+    Attributes:
+        images: how many.
+        classes: of how many classes.
+        kept: bytes of an image in the output of stage ``data``, or None where that holds its pixels.
+    """
+
+    images: int
+    classes: int
+    kept: int | None = None
+
+
+KNOWN = {
+    "cifar10": Split(50_000, 10),
+    "imagenet": Split(1_281_167, 1_000, kept=16),  # their compressed list
+    "mnist5k": Split(5_000, 10),
+}
+"""Of sources that always hold the same, before ``heldout_fraction`` and ``limit_per_class``."""
+
+
+def training_split(data: DataSettings) -> Split:
+    """How many images of how many classes a tier trains on, about: classes are taken to be of one size.
+
+    Raises:
+        CCAError: a source of unknown size, or a folder that is none.
+    """
+    if data.source == "folder":
+        classes = list_images(data.root)
+        whole = Split(sum(map(len, classes.values())), len(classes))
+    elif data.source in KNOWN:
+        whole = KNOWN[data.source]
+    else:
+        raise CCAError(
+            f"cca plan: how many images the source '{data.source}' has is not in cca/plan/images.py"
+        )
+    each = whole.images / whole.classes
+    if data.limit_per_class is not None:
+        each = min(each, data.limit_per_class)
+    images = round(each * (1 - (data.heldout_fraction or 0)) * whole.classes)
+    return Split(images, whole.classes, whole.kept)

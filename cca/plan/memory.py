@@ -1,0 +1,90 @@
+"""What finetuning a model holds in the memory of one GPU: weights, gradients, AdamW's state, activations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cca.models import ARModel
+
+FULL, HALF = 4, 2  # bytes of a number
+GPU = 80e9
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU.
+
+    Attributes:
+        weights, gradients: float32, as autocast trains.
+        optimiser: AdamW's two moments.
+        activations: what one image's backward pass needs, both labels of its pair.
+        checkpointed: the same if every layer's are computed again when they are needed.
+    """
+
+    weights: float
+    gradients: float
+    optimiser: float
+    activations: float
+    checkpointed: float
+
+    def total(self, images: int, gpus: int = 1, checkpointing: bool = False) -> float:
+        """Of so many images at a time, with weights, gradients and moments sharded over so many GPUs."""
+        an_image = self.checkpointed if checkpointing else self.activations
+        return (self.weights + self.gradients + self.optimiser) / gpus + images * an_image
+
+    def fits(self, gpus: int = 1, checkpointing: bool = False, room: float = GPU) -> int:
+        """Images at a time that fit a GPU, a tenth of it kept free; 0 if none does."""
+        an_image = self.checkpointed if checkpointing else self.activations
+        return max(int((0.9 * room - self.total(0, gpus)) // an_image), 0)
+
+
+def plan(model: ARModel) -> Memory:
+    """The memory of finetuning ``model``, which is on the meta device."""
+    parameters = FULL * sum(parameter.numel() for parameter in model.parameters())
+    whole, layers, between = saved(model)
+    checkpointed = whole - sum(layers) + max(layers) + between
+    return Memory(parameters, parameters, 2 * parameters, 2 * whole, 2 * checkpointed)
+
+
+def saved(model: ARModel) -> tuple[float, list[float], float]:
+    """Bytes that autograd keeps of one image: in all, inside each layer, and of all layers' inputs.
+
+    Counted on the meta device in float32 and halved, because autocast computes most in bfloat16. Attention's
+    weights do not count: fused kernels keep none. Nor does a tensor that was counted, nor a weight.
+    """
+    seen = {id(weight) for weight in model.parameters()}
+    kept: list[Tensor] = []  # alive, so that no id is given twice
+    total = 0.0
+
+    def note(tensor: Tensor) -> Tensor:
+        nonlocal total
+        base = tensor if tensor._base is None else tensor._base
+        weights = tensor.shape[-2:] == (model.num_tokens, model.num_tokens)
+        if id(base) not in seen and not weights:
+            seen.add(id(base))
+            kept.append(base)
+            total += base.numel() * HALF if base.is_floating_point() else base.numel() * base.element_size()
+        return tensor
+
+    begun: dict[nn.Module, float] = {}
+    inside: list[float] = []
+    inputs: list[float] = []
+
+    def enter(layer: nn.Module, given: tuple) -> None:
+        begun[layer] = total
+        inputs.append(given[0].numel() * HALF)
+
+    def leave(layer: nn.Module, given: tuple, made: Tensor) -> None:
+        inside.append(total - begun[layer])
+
+    hooks = [layer.register_forward_pre_hook(enter) for layer in model.trunk]
+    hooks += [layer.register_forward_hook(leave) for layer in model.trunk]
+    codes = torch.empty(1, model.num_tokens, dtype=torch.int64, device="meta")
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model.log_prob(codes, codes[:, 0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total, inside, sum(inputs)

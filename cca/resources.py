@@ -1,0 +1,83 @@
+"""What one job asks of a scheduler that hands out machines, as SLURM does; no result depends on it."""
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from cca.errors import CCAError
+from cca.settings import Settings
+
+RULES = {
+    "cost",
+    "encode",
+    "evaluate",
+    "fakes",
+    "features",
+    "finetune",
+    "perceptual",
+    "pitfalls",
+    "pretrain",
+    "quality",
+    "reference",
+    "sample",
+    "score",
+    "tokenizer",
+}
+"""Rules whose jobs are heavy; all others are content with a profile's ``default-resources``."""
+
+DEFAULT = "default"  # the entry of all heavy rules without one of their own
+
+
+class Resources(Settings):
+    """A job's share of a cluster, on its first attempt."""
+
+    gpus: int = Field(default=0, ge=0, description="of each node")
+    nodes: int = Field(default=1, ge=1, description="on more than one, only finetuning can compute")
+    cpus: int = Field(default=1, ge=1, description="cores of each node; training reads and draws on them")
+    mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
+    runtime: int = Field(default=60, ge=1, description="minutes, grow with attempts")
+
+
+def of_rule(resources: dict[str, Resources], rule: str) -> Resources:
+    """The entry of a heavy rule over the default entry, key by key."""
+    given = [resources[name].model_dump(exclude_unset=True) for name in (DEFAULT, rule) if name in resources]
+    return Resources(**{key: value for entry in given for key, value in entry.items()})
+
+
+def as_snakemake(asked: Resources) -> dict[str, int | str | Callable]:
+    """The same under the names of Snakemake's SLURM executor.
+
+    GPUs are asked for by node (``--gres``), which means the same on any number of them. ``processes`` is
+    for the command, one a GPU. A job of several nodes is what the executor calls an MPI job: it starts its
+    processes itself, one task a node.
+    """
+
+    def growing(amount: int) -> Callable[..., int]:
+        return lambda wildcards, attempt: amount * attempt
+
+    names: dict = {
+        "mem_mb": growing(asked.mem_mb),
+        "runtime": growing(asked.runtime),
+        "cpus_per_task": asked.cpus,
+        "nodes": asked.nodes,
+        "processes": max(asked.gpus, 1) * asked.nodes,
+    }
+    if asked.gpus:
+        names["gres"] = f"gpu:{asked.gpus}"
+    if asked.nodes > 1:
+        names |= {"mpi": "srun", "tasks": asked.nodes, "tasks_per_gpu": 0}
+    return names
+
+
+def check(resources: dict[str, Resources]) -> None:
+    """Hold entries against the rules.
+
+    Raises:
+        CCAError: an entry of no heavy rule, or several nodes for a rule that computes on one.
+    """
+    for name, asked in resources.items():
+        if name not in RULES | {DEFAULT}:
+            known = ", ".join(sorted(RULES | {DEFAULT}))
+            raise CCAError(f"section 'resources': '{name}' is not one of: {known}")
+        if asked.nodes > 1 and name != "finetune":
+            raise CCAError(f"key 'resources.{name}.nodes': only 'finetune' computes on several nodes")

@@ -1,0 +1,148 @@
+"""`cca plan` against Snakemake's own counts, closed forms, and networks that really compute."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from cca import models, tokenizers
+from cca.config import Tier, load_tier
+from cca.data import images as image_data
+from cca.errors import CCAError
+from cca.plan import memory
+from cca.plan.compute import MACHINES, Networks, operations, samples_of, seconds
+from cca.plan.images import Split, training_split
+from cca.plan.jobs import Job, needed, planned, targets
+from cca.plan.storage import size
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tier() -> Tier:
+    return load_tier("smoke", REPOSITORY / "workflow/config")
+
+
+@pytest.fixture(scope="module")
+def jobs() -> list[Job]:
+    return planned(REPOSITORY / "Snakefile", {"tier": "smoke"})
+
+
+@pytest.fixture(scope="module")
+def networks(tier: Tier) -> Networks:
+    return Networks(tier, classes=10)
+
+
+def counted(target: str) -> Counter:
+    """Jobs by rule in the table that Snakemake prints of a dry run."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), target]
+    asked = [*command, "-nF", "--quiet", "rules", "--config", "tier=smoke"]
+    run = subprocess.run(asked, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    rows = [line.split() for line in (run.stdout + run.stderr).splitlines()]
+    start = rows.index(["job", "count"]) + 2
+    end = next(index for index, row in enumerate(rows) if row[:1] == ["total"])
+    return Counter({rule: int(number) for rule, number in rows[start:end]})
+
+
+def test_a_targets_jobs_are_those_that_snakemake_counts(jobs: list[Job]) -> None:
+    part = needed(jobs, ["results/table3.csv"])
+    assert Counter(job.rule for job in part) == counted("results/table3.csv")
+
+
+def test_every_artefact_of_the_tier_is_a_target(jobs: list[Job], tier: Tier) -> None:
+    named = {f"results/{name}" for name in (*tier.tables, "claims", "pitfalls", "theory")}
+    assert set(targets(jobs)) == named | {f"paper_figures/{name}" for name in tier.figures}
+
+
+def test_images_sampled_are_the_tiers(jobs: list[Job], tier: Tier) -> None:
+    """200 of every experiment, and 200 of each of pitfalls' variants, which take one seed."""
+    drawn = Counter()
+    for job in jobs:
+        drawn[job.rule] += samples_of(tier, job)
+    folders = {job.outputs[0].rpartition("/samples/")[0] for job in jobs if job.rule == "sample"}
+    shown = tier.tables["table3"].experiments()
+    assert {f"results/smoke/{experiment.metrics.parent}" for experiment in shown} <= folders
+    assert drawn.pop("sample") == 200 * len(folders)
+    assert drawn.pop("sample_variant") == 200 * len(tier.pitfalls.sampling)
+    assert not any(drawn.values())
+
+
+def test_operations_of_a_transformer_are_twice_its_products(networks: Networks, tier: Tier) -> None:
+    """Two for each weight of a matrix and token, and the two products of causal attention, counted whole."""
+    model = networks.models["llamagen-s"]
+    matrices = sum(
+        weight.numel() for name, weight in model.named_parameters() if weight.dim() == 2 and "emb" not in name
+    )
+    tokens, sizes = model.num_tokens, tier.models["llamagen-s"].pretraining.architecture
+    attention = sizes["layers"] * 2 * tokens**2 * sizes["dim"]
+    assert networks.forward["llamagen-s"] == 2 * (matrices * tokens + attention)
+
+
+def test_guidance_doubles_drawing_and_finetuning_triples_scoring(networks: Networks, tier: Tier) -> None:
+    where = {"model": "llamagen-s", "shard": "0", "shards": "1", "seed": "0"}
+
+    def work(rule: str, **more: str) -> dict[str, float]:
+        return operations(Job(rule, (), (), tuple((where | more).items())), tier, networks, Split(160, 10))
+
+    free, guided = (work("sample", scale=scale)["decoding"] for scale in ("0", "1"))
+    assert guided == 2 * free == 2 * 200 * networks.forward["llamagen-s"]
+    assert work("finetune")["training"] == 3 * work("score")["scoring"]
+    assert work("score")["scoring"] == 2 * 160 * networks.forward["llamagen-s"]
+    assert work("pairs") == {}
+
+
+def test_a_checkpoint_takes_four_bytes_a_number(jobs: list[Job], networks: Networks, tier: Tier) -> None:
+    job = next(job for job in jobs if job.rule == "pretrain")
+    weights = sum(weight.numel() for weight in networks.models["llamagen-s"].parameters())
+    assert size(job, tier, networks, Split(160, 10)) == pytest.approx(4 * weights, abs=20_000)
+
+
+def test_no_job_is_free(jobs: list[Job], networks: Networks, tier: Tier) -> None:
+    cpu, split = MACHINES["cpu"], Split(160, 10)
+    assert all(seconds(job, tier, networks, split, cpu) >= cpu.start for job in jobs)
+
+
+def test_images_are_as_many_as_the_stage_keeps(tier: Tier, tmp_path: Path) -> None:
+    image_data.run(tier.data, out=tmp_path / "images.npz")
+    kept = image_data.load(tmp_path / "images.npz")
+    assert training_split(tier.data) == Split(len(kept.train_images), kept.num_classes)
+
+
+@pytest.mark.parametrize("family", ["llamagen", "var"])
+def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str) -> None:
+    """Float32 on the CPU keeps what the plan counts, in bytes twice as large."""
+    mini = load_tier("mini", REPOSITORY / "workflow/config")
+    entry = mini.models[f"{family}-s"]
+    part, coder = entry.making, mini.tokenizers[entry.tokenizer]
+
+    def build() -> models.ARModel:
+        tokenizer = tokenizers.build(coder.kind, coder.architecture)
+        return models.build(part.family, part.architecture, tokenizer, num_classes=10)
+
+    with torch.device("meta"):
+        planned_memory = memory.plan(build())
+    model = build()
+    codes = torch.zeros(1, model.num_tokens, dtype=torch.int64)
+    weights = {weight.data_ptr() for weight in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model.log_prob(codes, codes[:, 0])
+    real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 2
+    assert planned_memory.activations == pytest.approx(2 * real, rel=0.2)
+    assert planned_memory.checkpointed < planned_memory.activations
+    assert planned_memory.total(4, gpus=8) - planned_memory.total(0, gpus=8) == 4 * planned_memory.activations
+
+
+def test_of_what_is_not_known_one_line_says_so() -> None:
+    with pytest.raises(CCAError, match=r"tier 'smokey' is not one of: .*smoke"):
+        planned(REPOSITORY / "Snakefile", {"tier": "smokey"})

@@ -1,0 +1,45 @@
+"""What a tier asks of a scheduler, in the executor's names."""
+
+import pytest
+
+from cca.errors import CCAError
+from cca.resources import Resources, as_snakemake, check, of_rule
+
+TIER = {
+    "default": Resources(gpus=1, mem_mb=10_000, runtime=30),
+    "finetune": Resources(gpus=8, nodes=2, runtime=600),
+}
+
+
+def test_an_entry_goes_over_the_default_key_by_key() -> None:
+    assert of_rule(TIER, "finetune") == Resources(gpus=8, nodes=2, mem_mb=10_000, runtime=600)
+    assert of_rule(TIER, "sample") == TIER["default"]
+    assert of_rule({}, "sample") == Resources()
+
+
+def test_memory_and_time_grow_with_attempts() -> None:
+    asked = as_snakemake(of_rule(TIER, "finetune"))
+    assert [asked[name](None, attempt=2) for name in ("mem_mb", "runtime")] == [20_000, 1200]
+
+
+def test_gpus_are_a_nodes_and_processes_are_all() -> None:
+    several = as_snakemake(of_rule(TIER, "finetune"))
+    assert [several[name] for name in ("gres", "processes", "nodes", "mpi")] == ["gpu:8", 16, 2, "srun"]
+    one, none = as_snakemake(TIER["default"]), as_snakemake(Resources())
+    assert (one["gres"], one["processes"], one["nodes"]) == ("gpu:1", 1, 1) and "mpi" not in one
+    assert "gres" not in none and none["processes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"fine-tune": Resources()}, r"section 'resources': 'fine-tune' is not one of: .*default.*finetune"),
+        (
+            {"sample": Resources(nodes=2)},
+            r"key 'resources.sample.nodes': only 'finetune' computes on several",
+        ),
+    ],
+)
+def test_what_no_rule_can_take_is_refused(resources: dict[str, Resources], message: str) -> None:
+    with pytest.raises(CCAError, match=message):
+        check(resources)
