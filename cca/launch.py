@@ -71,6 +71,7 @@ def first_host(environment: Mapping[str, str]) -> str:
 def srun(nodes: int, first: str, environment: Mapping[str, str]) -> list[str]:
     """The words that start a command once on each host of a SLURM job, where ``first`` leads."""
     port = 20000 + int(environment["SLURM_JOB_ID"]) % 20000
+    cpus = environment.get("SLURM_CPUS_PER_TASK")
     return [
         "srun",
         f"--nodes={nodes}",
@@ -80,6 +81,7 @@ def srun(nodes: int, first: str, environment: Mapping[str, str]) -> list[str]:
         "--cpu-bind=none",
         "--kill-on-bad-exit=1",
         f"--export=ALL,MASTER_ADDR={first},MASTER_PORT={port}",
+        *([f"--cpus-per-task={cpus}"] if cpus else []),  # which a step has not from its job
     ]
 
 
