@@ -94,6 +94,7 @@ class Archive:
                 "refused as a zip bomb"
             )
         with self._guard(), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+            assert isinstance(stream, zipfile.ZipExtFile)  # what reading gives, though typed more widely
             version = np.lib.format.read_magic(stream)
             if version != (1, 0):  # later ones, whose headers may be huge, are for types no array here has
                 raise CCAError(f"{self.path}: '{name}' has the format {version}; save it with numpy.savez")

@@ -1,5 +1,9 @@
-"""What tests share: tiny trained-looking files of every stage, made once."""
+"""What tests share: tiny trained-looking files of every stage, and the smoke DAG, made once."""
 
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,9 @@ from cca.data import codes as code_data
 from cca.data import encode
 from cca.files import write_npz
 from cca.rng import generator, seed_torch
+
+REPOSITORY = Path(__file__).parents[1]
+Run = Callable[..., subprocess.CompletedProcess]
 
 TOKENIZER = {
     "image_size": 8,
@@ -73,3 +80,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
                 weight.normal_(std=0.3)
     models.save(made.model, model, tokenizer, "llamagen", MODEL)
     return made
+
+
+def run_workflow(folder: Path, *arguments: str, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Run the workflow at the smoke tier with ``folder`` as working directory."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "-d", str(folder)]
+    return subprocess.run(
+        [*command, *arguments, "--config", "tier=smoke", *config], capture_output=True, text=True, cwd=folder
+    )
+
+
+@pytest.fixture(scope="session")
+def snakemake() -> Run:
+    """``snakemake(folder, *arguments, config=(...))`` at the smoke tier."""
+    return run_workflow
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, snakemake: Run) -> Path:
+    """A folder in which the whole smoke DAG has run."""
+    folder = tmp_path_factory.mktemp("smoke")
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to be spoiled."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
