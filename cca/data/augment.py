@@ -69,4 +69,5 @@ def augment(images: np.ndarray, settings: Augmentation, rng: np.random.Generator
 
     With all settings zero the images come back bit for bit.
     """
-    return Changes.draw(*images.shape[:3], settings, rng).apply(images)
+    count, height, width, _ = images.shape
+    return Changes.draw(count, height, width, settings, rng).apply(images)

@@ -90,6 +90,7 @@ def run(
     with CsvLog(out.with_suffix(".log.csv")) as log:
         for crop in range(settings.crops):
             log.write(crop=crop, codebook_use=len(np.unique(codes[:, crop])) / model.vocab_size)
+    place: dict[str, int | str]
     place = {"start": first, "total": count, "vocab_size": model.vocab_size, "num_classes": data.num_classes}
     place["made_of"] = _made_of(settings, images, tokenizer)
     write(out, codes, data.train_labels[first:last], place)
@@ -106,16 +107,16 @@ def write(out: Path, codes: np.ndarray, labels: np.ndarray, place: dict) -> None
 def checksums(codes: np.ndarray) -> np.ndarray:
     """CRC-32 of the last axis of codes (..., T): (...) uint32."""
     rows = np.ascontiguousarray(codes).reshape(-1, codes.shape[-1])
-    return np.array([zlib.crc32(row) for row in rows], dtype=np.uint32).reshape(codes.shape[:-1])
+    return np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.uint32).reshape(codes.shape[:-1])
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items of an iterator, the next one made in a thread while one is used."""
-    iterator, end = iter(items), object()
+    """The items of an iterable, none of them None, the next one made in a thread while one is used."""
+    iterator: Iterator[T | None] = iter(items)
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, iterator, end)
+        coming = pool.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, iterator, None)
             yield item
 
 
@@ -124,7 +125,7 @@ class _Draws:
 
     def __init__(self, settings: CodesSettings, crop: int, count: int, shape: tuple[int, int, int]):
         rng = generator("crop", settings.seed, crop)
-        self.corners = rng.random((count, 2)) if settings.cropping == "random" else None
+        self.corners = rng.random((count if settings.cropping == "random" else 0, 2))
         self.changes = Changes.draw(count, *shape[:2], settings.augmentation, rng)
 
 
@@ -136,8 +137,10 @@ def _cut(
         pixels = images[where]
         crops = [pixels] * settings.crops
     else:
-        in_memory = isinstance(images, np.ndarray)
-        pictures = [_picture(pixels) for pixels in images[where]] if in_memory else images.originals(where)
+        if isinstance(images, np.ndarray):
+            pictures = [_picture(pixels) for pixels in images[where]]
+        else:
+            pictures = images.originals(where)
         if settings.cropping == "ten":
             cut = [ten_crops(picture, size, settings.resize) for picture in pictures]
         else:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ def load(path: Path) -> ImageData:
     """
     arrays = read_npz(path)
     class_names = [str(name) for name in _one(arrays, "class_names", path)]
-    splits = {}
+    splits: dict[str, Any] = {}
     for part in ("train", "heldout"):
         images, labels = _images(arrays, part, path), _one(arrays, f"{part}_labels", path)
         if len(images) != len(labels):

@@ -91,7 +91,8 @@ def _from_archive(archive: Path, mend: str) -> list[tuple[np.ndarray, np.ndarray
             f"{archive}: its SHA-256 is {found}, not {SHA256}: half a download, or another archive; {mend}"
         )
     with tarfile.open(archive, "r:gz") as tar:
-        members = {name: tar.extractfile(f"{FOLDER}/{name}").read() for name in [*TRAINING, TEST]}
+        streams = {name: tar.extractfile(f"{FOLDER}/{name}") for name in [*TRAINING, TEST]}
+        members = {name: stream.read() for name, stream in streams.items() if stream}
     return [_decode(content, f"{archive}: {name}") for name, content in members.items()]
 
 

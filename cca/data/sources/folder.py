@@ -23,7 +23,7 @@ def fingerprint(settings: DataSettings) -> str:
     for files in list_images(settings.root).values():
         for path in files:
             status = path.stat()
-            name = path.relative_to(settings.root).as_posix()
+            name = path.relative_to(settings.root or "").as_posix()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
@@ -43,12 +43,12 @@ def read(settings: DataSettings) -> RawImages:
             try:
                 image = open_image(path, settings.channels)
             except CorruptImageError as error:
-                corrupt.leave_out(path.relative_to(settings.root).as_posix(), error)
+                corrupt.leave_out(path.relative_to(settings.root or "").as_posix(), error)
                 continue
             images.append(to_pixels(centre_crop(image, settings.image_size)))
             labels.append(label)
-    labels = np.array(labels, dtype=np.int64)
-    return RawImages(np.stack(images), labels, list(classes), corrupt=tuple(corrupt.names))
+    pixels, names = np.stack(images), tuple(corrupt.names)
+    return RawImages(pixels, np.array(labels, dtype=np.int64), list(classes), corrupt=names)
 
 
 def list_images(root: Path | None) -> dict[str, list[Path]]:

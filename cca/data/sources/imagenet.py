@@ -30,10 +30,8 @@ def fingerprint(settings: DataSettings) -> str:
     Raises:
         CCAError: no such folder, or class folders are missing or too many.
     """
-    found = {
-        part: list(digests(settings.root / part, CLASSES).items())
-        for part in _parts(settings.root, settings.heldout_fraction is None)
-    }
+    root = _root(settings)
+    found = {part: list(digests(root / part, CLASSES).items()) for part in _parts(root, settings)}
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -48,10 +46,11 @@ def read(settings: DataSettings) -> RawImages:
     """
     names, sizes, labels, heldout = [], [], [], []
     corrupt = Corrupt(settings.corrupt, settings.corrupt_limit)
-    for part in _parts(settings.root, settings.heldout_fraction is None):
-        listed = list_folders(settings.root / part, CLASSES)
+    root = _root(settings)
+    for part in _parts(root, settings):
+        listed = list_folders(root / part, CLASSES)
         for label, (name, files) in enumerate(tqdm(listed.items(), desc=part)):
-            folder = settings.root / part / name
+            folder = root / part / name
             if not files:
                 raise CCAError(f"{folder}: no images in this class")
             if settings.corrupt == "skip":
@@ -64,17 +63,21 @@ def read(settings: DataSettings) -> RawImages:
             sizes += [file.size for file in files]
             labels += [label] * len(files)
             heldout += [part == "val"] * len(files)
-    images = FileImages(
-        settings.root, np.array(names), np.array(sizes), settings.image_size, settings.channels
-    )
+    images = FileImages(root, np.array(names), np.array(sizes), settings.image_size, settings.channels)
     return RawImages(images, np.array(labels), CLASSES, np.array(heldout), tuple(corrupt.names))
 
 
-def _parts(root: Path | None, with_heldout: bool) -> list[str]:
-    """``train`` and, where it is wanted and there, ``val``: both checked."""
+def _root(settings: DataSettings) -> Path:
+    root = settings.root
     if root is None or not (root / "train").is_dir():
         raise CCAError(f"data.root: {root} has no folder 'train'; name the one above train/nXXXXXXXX/*.JPEG")
-    parts = ["train", "val"] if with_heldout and (root / "val").is_dir() else ["train"]
+    return root
+
+
+def _parts(root: Path, settings: DataSettings) -> list[str]:
+    """``train`` and, where it is wanted and there, ``val``: both checked."""
+    has_val = settings.heldout_fraction is None and (root / "val").is_dir()
+    parts = ["train", "val"] if has_val else ["train"]
     for part in parts:
         found = {path.name for path in (root / part).iterdir() if path.is_dir()}
         found = {name for name in found if not name.startswith(".")}
