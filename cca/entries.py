@@ -42,7 +42,7 @@ class Checkpoint(Settings):
     @property
     def download(self) -> HubFile | None:
         """What must be downloaded, if anything."""
-        return HubFile(**self.model_dump(exclude={"path"})) if self.hub else None
+        return HubFile(**self.model_dump(include=set(HubFile.model_fields))) if self.hub else None
 
     @property
     def place(self) -> Path:

@@ -13,10 +13,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from cca import models, objectives, plugins, tokenizers
 from cca.checkpoints import shapes
+from cca.data.crops import random_crop, ten_crops
 from cca.guidance import Guidance
 from cca.models import ARModel
 from cca.sampling import PostProcessing, to_uint8
@@ -142,3 +144,13 @@ def tokenizer(kind: str) -> Tokenizer:
     size = {"vq": 384, "multiscale": 256}[kind]
     (sizes,) = plugins.load("cca.imports", kind).SIZES.values()
     return tokenizers.build(kind, sizes | {"image_size": size})
+
+
+@pytest.mark.parametrize("shape", ["260x333", "900x801"])
+def test_crops(shape: str, golden: Read, formula: ModuleType) -> None:
+    """The ten crops, and the resized image that VAR's random crop is cut from: every 17th, 11th pixel."""
+    image = Image.fromarray(formula.photograph(*map(int, shape.split("x"))))
+    ten = np.stack([np.asarray(crop) for crop in ten_crops(image, 384, 1.1)])
+    np.testing.assert_array_equal(ten[:, ::17, ::17], golden("ten_crops")[shape])
+    corner = np.asarray(random_crop(image, 256, 1.125, (0, 0)))
+    np.testing.assert_array_equal(corner[::11, ::11], golden("random_crop")[shape][:24, :24])

@@ -143,6 +143,8 @@ def weights_option(wildcards, input):
 
 
 onstart:
+    if images_missing:
+        sys.exit(f"error: {images_missing}")
     if workflow.local_exec:  # jobs of a cluster may have the GPU that its login node lacks
         try:
             check_machine(tier.preset)

@@ -6,7 +6,11 @@ from cca.data.images import fingerprint
 try:
     images_fingerprint = fingerprint(tier.data)
 except CCAError as error:
-    sys.exit(f"error: {error}")
+    images_fingerprint, images_missing = None, error  # a run ends with it when it starts; a dry run plans
+    if workflow.is_main_process:
+        print(f"no images yet: {error}", file=sys.stderr)
+else:
+    images_missing = None
 
 
 rule data:
