@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import yaml
 from cca.archives import Archive
 from cca.errors import CCAError, one_line
 
-LARGEST_TEXT, LARGEST_YAML = 1_000_000, 100_000
-"""Most bytes of a YAML file, and most keys and values, each as often as aliases name it."""
+LARGEST_TEXT, LARGEST_YAML, DEEPEST_YAML = 1_000_000, 100_000, 100
+"""Most bytes of a YAML file; most keys and values, each as often as aliases name it; most open brackets."""
 
 
 @contextmanager
@@ -223,6 +224,9 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML (or JSON), or raise a one-line `CCAError` that starts with ``where``."""
+    depth = accumulate((character in "[{") - (character in "]}") for character in text if character in "[]{}")
+    if max(depth, default=0) > DEEPEST_YAML:  # the parser takes minutes for some thousands
+        raise CCAError(f"{where}: not valid YAML: more than {DEEPEST_YAML} brackets in each other")
     try:
         return yaml.load(text, _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

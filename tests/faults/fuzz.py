@@ -102,6 +102,8 @@ def campaign(folder: Path, seed: int, seconds: float, cases: int | None = None) 
     (folder / "resources").symlink_to(folder / "corpus/workflow/resources")  # of a tier file in scratch
     context, number, end = multiprocessing.get_context("fork"), 0, time.monotonic() + seconds
     while time.monotonic() < end and number != cases:
+        for left in (folder / "scratch").iterdir():  # by a process that was ended
+            left.unlink()
         receiver, sender = context.Pipe(duplex=False)
         worker = context.Process(target=_work, args=(entries, folder, seed, number, sender), daemon=True)
         worker.start()
