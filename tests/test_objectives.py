@@ -146,13 +146,3 @@ def test_a_misspelt_kind_of_negatives_is_refused(
     with pytest.raises(CCAError) as error:
         ask({"name": "typo"})
     assert str(error.value) == "objective typo: NEGATIVES is 'sample', not 'labels' or 'samples'"
-
-
-def test_the_worked_example_of_the_contributing_page_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    (tmp_path / "hinge.py").write_text(page.split("```python\n")[1].split("```")[0])
-    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
-    loss = objectives.bind({"name": "hinge", "margin": 5})(G_POS, G_NEG, POSITIVE_PAIR)
-    assert loss.tolist() == [3.0, 10.0, 5.0, 5.0]

@@ -164,7 +164,7 @@ def parse_snakemake(call: Snakemake) -> None:
     for folder in (given.profile, given.workflow_profile):
         assert folder is None or (REPOSITORY / folder).is_dir() or folder == "profiles/default", folder
     for part in call.config:
-        if part.startswith("tier=") and part not in ("tier=mine", "tier=paper"):
+        if part.startswith("tier=") and part != "tier=mine":
             assert (REPOSITORY / "workflow/config" / f"{part.partition('=')[2]}.yaml").is_file(), part
 
 
