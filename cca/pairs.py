@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from cca import checkpoints
 from cca.data import codes as code_data
 from cca.data.images import check_labels
 from cca.errors import CCAError
@@ -177,9 +178,13 @@ def load_epoch(*, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> E
     """Read pairs, the codes that they point into, and the samples that are their negatives, if any.
 
     Raises:
-        CCAError: as `load`, or samples of another model or of other pairs or codes.
+        CCAError: as `load`; a model of other classes than the codes' (an imported one may be); samples of
+            another model or of other pairs or codes.
     """
     data = code_data.load(codes)
+    (classes,) = checkpoints.described(checkpoints.metadata(base), base, "num_classes")
+    if classes != data.num_classes:
+        raise CCAError(f"{base}: a model of {classes} classes; {codes}: codes of {data.num_classes}")
     drawn = load(pairs, data)
     if fakes is None:
         return Epoch(drawn, data, None)

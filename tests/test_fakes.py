@@ -94,6 +94,18 @@ def test_an_objective_without_its_kind_of_negatives_is_refused(
         finetune.run(settings, **given, scores=tmp_path / "x.npz", out=tmp_path / "m.safetensors", seed=0)
 
 
+def test_a_model_of_other_classes_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    """An imported one has those of its authors, whatever the images are."""
+    tokenizer = tokenizers.load(files["tokenizer"])
+    sizes = {"dim": 16, "layers": 1, "heads": 2}
+    other = tmp_path / "other.safetensors"
+    models.save(
+        other, models.build("llamagen", sizes, tokenizer, num_classes=4), tokenizer, "llamagen", sizes
+    )
+    with pytest.raises(CCAError, match=r"other.safetensors: a model of 4 classes; .*codes.npz: codes of 3"):
+        epoch(files | {"base": other, "fakes": None})
+
+
 def test_samples_for_other_pairs_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     settings = pairs.PairsSettings(visits=2, mask_rate=0.2)
     pairs.run(settings, codes=files["codes"], out=tmp_path / "other.npz", seed=1)
