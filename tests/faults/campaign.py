@@ -77,11 +77,11 @@ def code() -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def needed(stages: list[Stage], rules: list[str]) -> list[Stage]:
-    """The stages of some rules and those that make their inputs, in the order of ``stages``."""
+def needed(every: list[Stage], stages: list[Stage]) -> list[Stage]:
+    """Some stages and those that make their inputs, in the order of ``every``."""
     kept: list[Stage] = []
-    for stage in reversed(stages):
-        if stage.rule in rules or any(set(stage.outputs) & set(other.inputs) for other in kept):
+    for stage in reversed(every):
+        if stage in stages or any(set(stage.outputs) & set(other.inputs) for other in kept):
             kept.insert(0, stage)
     return kept
 
@@ -97,11 +97,11 @@ def in_turn(stages: list[Stage], rng: Random) -> Iterator[Stage]:
 
 def run_faults(run: runs.Run, number: int, seed: int) -> Iterator[Outcome]:
     """Inject faults into runs of Snakemake, the kinds in turn."""
-    for name, kind in runs.KINDS.items():
-        if name != "full" or may_mount(run.folder.parent / "disk"):
-            rng = Random(f"{seed} run {name}")
-            for _ in range(number):
-                yield from kind(run, rng)
+    mounts = may_mount(run.folder.parent / "disk")
+    for kind in runs.KINDS:
+        rng = Random(f"{seed} run {kind.__name__}")
+        for _ in range(number if mounts or kind is not runs.full_disk else 0):
+            yield from kind(run, rng)
 
 
 def may_mount(folder: Path) -> bool:
@@ -177,15 +177,16 @@ def campaign(scratch: Path, given: argparse.Namespace) -> Iterator[Outcome]:
     truth.mkdir(parents=True, exist_ok=True)
     warm_up()
     every = planned(truth)
-    rules = given.rules or [stage.rule for stage in every]
-    stages = [stage for stage in every if stage.rule in rules]
-    site = Site(truth, scratch / "work", log, undisturbed(truth, log, needed(every, rules)))
+    stages = [stage for stage in every if not given.rules or stage.rule in given.rules]
+    seconds = undisturbed(truth, log, every if given.runs else needed(every, stages))
+    site = Site(truth, scratch / "work", log, seconds)
     shutil.rmtree(site.folder, ignore_errors=True)
     shutil.copytree(truth, site.folder)
     yield from stage_faults(site, stages, given.kills, given.others, given.seed)
     if given.runs:
         (scratch / "run").mkdir(exist_ok=True)
-        yield from run_faults(runs.Run(truth, scratch / "run", every), given.runs, given.seed)
+        run = runs.Run(truth, scratch / "run", runs.last_stages(every))
+        yield from run_faults(run, given.runs, given.seed)
 
 
 if __name__ == "__main__":
