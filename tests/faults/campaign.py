@@ -186,7 +186,7 @@ def campaign(scratch: Path, given: argparse.Namespace) -> Iterator[Outcome]:
     if given.runs:
         (scratch / "run").mkdir(exist_ok=True)
         run = runs.Run(truth, scratch / "run", runs.last_stages(every))
-        yield from run_faults(run, given.runs, given.seed)
+        yield from run_faults(run.measured(), given.runs, given.seed)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ SOURCE = Path("results/smoke/tables/table2.csv")
 """What it is a copy of."""
 REDONE = ("finetune", "sample", "evaluate", "table")
 """Rules of the stages that are performed again."""
-LONGEST = 40.0
-"""Seconds within which a run is disturbed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,17 @@ class Run:
     truth: Path
     folder: Path
     stages: list[Stage]
+    seconds: float = 0
+    """How long it takes undisturbed."""
+
+    def measured(self) -> "Run":
+        """With its seconds, from an undisturbed run, which must make what the stages made on their own."""
+        self.prepare()
+        begun = time.monotonic()
+        status, told = self.begin().end()
+        if wrong := told[-2000:] if status else self.wrong():
+            raise RuntimeError(f"an undisturbed run of Snakemake: {wrong}")
+        return replace(self, seconds=time.monotonic() - begun)
 
     def prepare(self, redone: tuple[str, ...] = REDONE) -> None:
         """Make the copy anew, without what the rules ``redone`` made."""
@@ -113,7 +122,7 @@ def last_stages(stages: list[Stage]) -> list[Stage]:
 def killed(run: Run, rng: Random) -> Iterator[Outcome]:
     """Kill -9 Snakemake at a random moment, with its jobs or so that they outlive it; then run it again."""
     jobs = rng.random() < 0.5
-    longest = LONGEST
+    longest = run.seconds
     while True:
         run.prepare()
         begun, running = time.monotonic(), run.begin()
@@ -150,7 +159,7 @@ def full_disk(run: Run, rng: Random) -> Iterator[Outcome]:
         filler = None if late else fill(disk, 0)
         running = there.begin()
         if late:
-            time.sleep(rng.uniform(0, LONGEST))
+            time.sleep(rng.uniform(0, run.seconds))
             filler = fill(disk, rng.randrange(20_000))
         end = running.end()
         filler.unlink()
@@ -174,7 +183,7 @@ def jumping_clock(run: Run, rng: Random) -> Iterator[Outcome]:
     """Kill a run, then let half of its files be up to a month older or younger; run it again."""
     run.prepare()
     running = run.begin()
-    time.sleep(rng.uniform(0, LONGEST))
+    time.sleep(rng.uniform(0, run.seconds))
     running.kill()
     jump = rng.uniform(-30, 30)
     for path in filter(Path.is_file, run.folder.rglob("*")):

@@ -1,7 +1,7 @@
 """The stages of the smoke tier: their commands, inputs and outputs as Snakemake plans them, and running one.
 
-A stage runs in a fork of this process, which has imported what takes long, torch first of all, but nothing
-of ``cca``: each child imports that itself, as the command line does.
+A stage runs in a fork of this process, which has imported all stages and what they need, torch first of all.
+Its record therefore has the checksum of more code than it runs; nothing else differs from the command line.
 """
 
 import os
@@ -18,22 +18,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 TARGETS = ["artefacts", "results/smoke/overview.html"]
-SLOW_IMPORTS = (
-    "jinja2",
-    "matplotlib.pyplot",
-    "mlxtend.evaluate",
-    "pandas",
-    "PIL.Image",
-    "pydantic",
-    "safetensors.torch",
-    "scipy.linalg",
-    "scipy.optimize",
-    "scipy.stats",
-    "torch.nn.functional",
-    "torchvision",
-    "tqdm",
-    "typer",
-)
 
 
 @dataclass(frozen=True)
@@ -91,16 +75,17 @@ def planned(folder: Path, *arguments: str) -> list[Stage]:
 
 
 def warm_up() -> None:
-    """Import what stages import slowly, once for all forks."""
-    for name in SLOW_IMPORTS:
+    """Import every stage and read its code, once for all forks."""
+    for name in ("cca.cli", "cca.config", "cca.evaluate.evaluator", "matplotlib.pyplot", "mlxtend.data"):
         import_module(name)
     import_module("torch").set_num_threads(1)
+    import_module("cca.provenance").code_checksum("cca.config")
 
 
 def start(stage: Stage, folder: Path, log: Path, prepare: Callable[[], None] = lambda: None) -> int:
     """Begin a stage in a child that works in ``folder`` and speaks to the file ``log``: its process id.
 
-    ``prepare`` is called in the child before ``cca`` is imported.
+    ``prepare`` is called in the child before the stage begins.
     """
     sys.stdout.flush()
     if child := os.fork():
