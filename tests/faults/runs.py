@@ -189,7 +189,11 @@ def jumping_clock(run: Run, rng: Random) -> Iterator[Outcome]:
     for path in filter(Path.is_file, run.folder.rglob("*")):
         if rng.random() < 0.5:
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime + jump * 86400))
-    yield run.judged("jumping clock under Snakemake", f"{jump:.1f} days", *run.begin().end())
+    end = run.begin().end()
+    for path in filter(Path.is_file, run.folder.rglob("*")):
+        if path.stat().st_mtime > time.time():
+            os.utime(path)
+    yield run.judged("jumping clock under Snakemake", f"{jump:.1f} days", *end)
 
 
 def two_at_once(run: Run, rng: Random) -> Iterator[Outcome]:

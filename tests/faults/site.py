@@ -118,8 +118,11 @@ def _untimed(path: Path) -> list:
 
 
 def not_clear(status: int, told: str, *names: Path) -> str:
-    """What a failed command owes its user: status 1 and one line that names one of the files; or nothing."""
-    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    """What a failed command owes its user: status 1 and one line that names one of the files; or nothing.
+
+    The line is ours, or Snakemake's own about an input that is younger than what was made of it.
+    """
+    lines = [line for line in told.splitlines() if line.startswith("error: ") or "clock skew problem" in line]
     if status != 1 or "Traceback" in told or len(set(lines)) != 1 or "unexpected" in lines[0]:
         return f"no one clear line, status {status}: {told[-400:]}"
     if names and not any(os.fspath(name) in lines[0] for name in names):
