@@ -24,9 +24,9 @@ from torch.nn.functional import logsigmoid
 
 from cca import models
 from cca.device import pick
-from cca.execution import Execution, prepare
 from cca.objectives import bind
 from cca.training import Optimisation, optimise
+from cca.training.execution import Execution, prepare
 
 VOCABULARY, CLASSES = 16384, 1000
 BETA, LAMBDA = 0.02, 1.0

@@ -40,7 +40,7 @@ from cca.options import (
     Tokenizer,
     Weights,
 )
-from cca.stages import perform
+from cca.runner import perform
 
 app = typer.Typer(
     help="Guidance-free autoregressive image generation: one command a stage.",
@@ -83,20 +83,20 @@ def heldout(settings: Given, images: Images, out: Out) -> None:
 @app.command()
 def fetch(settings: Given, out: Out) -> None:
     """Fetch the file of a URL: resumed, verified."""
-    perform("fetch", "cca.fetch", "FetchSettings", settings, out=out, inputs={})
+    perform("fetch", "cca.files.fetch", "FetchSettings", settings, out=out, inputs={})
 
 
 @app.command()
 def download(settings: Given, out: Out) -> None:
     """Download a file of official weights from the Hugging Face Hub: resumed, verified."""
-    perform("download", "cca.download", "HubFile", settings, out=out, inputs={})
+    perform("download", "cca.stages.download", "HubFile", settings, out=out, inputs={})
 
 
 @app.command()
 def features(settings: Given, images: Images, out: Out, keep_every: KeepEvery = 60) -> None:
     """Train the classifier whose features the metrics, or a perceptual loss, are computed on."""
     inputs = {"images": images}
-    module, schema = "cca.train_classifier", "ClassifierSettings"
+    module, schema = "cca.stages.train_classifier", "ClassifierSettings"
     perform("features", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
@@ -127,7 +127,7 @@ def tokenizer(
 ) -> None:
     """Train an image tokenizer."""
     inputs = {"images": images, "perceptual": perceptual}
-    module, schema = "cca.train_tokenizer", "TokenizerSettings"
+    module, schema = "cca.stages.train_tokenizer", "TokenizerSettings"
     perform("tokenizer", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
@@ -135,7 +135,7 @@ def tokenizer(
 def import_tokenizer(settings: Given, checkpoint: Checkpoint, out: Out) -> None:
     """Hold official weights against a tokenizer's names and shapes, and write them as a checkpoint."""
     inputs = {"checkpoint": checkpoint}
-    module, schema = "cca.import_tokenizer", "ImportedTokenizerSettings"
+    module, schema = "cca.stages.import_tokenizer", "ImportedTokenizerSettings"
     perform("import tokenizer", module, schema, settings, out=out, inputs=inputs)
 
 
@@ -150,7 +150,7 @@ def quality(
 ) -> None:
     """Measure how well a tokenizer reconstructs: PSNR, rFID, use of its codes."""
     inputs = {"images": images, "tokenizer": tokenizer, "reference": reference, "weights": weights}
-    module, schema = "cca.tokenizer_quality", "EvaluationSettings"
+    module, schema = "cca.stages.tokenizer_quality", "EvaluationSettings"
     perform("quality", module, schema, settings, out=out, inputs=inputs)
 
 
@@ -187,7 +187,7 @@ def pretrain(
     if started_elsewhere(processes, nodes):
         return
     inputs = {"tokenizer": tokenizer, "codes": codes}
-    module, schema = "cca.pretrain", "PretrainSettings"
+    module, schema = "cca.stages.pretrain", "PretrainSettings"
     perform("pretrain", module, schema, settings, out=out, inputs=inputs, keep_every=keep_every)
 
 
@@ -195,7 +195,7 @@ def pretrain(
 def import_model(settings: Given, checkpoint: Checkpoint, tokenizer: Tokenizer, out: Out) -> None:
     """Hold official weights against a model's names and shapes, and write them as a checkpoint."""
     inputs = {"checkpoint": checkpoint, "tokenizer": tokenizer}
-    module, schema = "cca.import_model", "ImportedModelSettings"
+    module, schema = "cca.stages.import_model", "ImportedModelSettings"
     perform("import model", module, schema, settings, out=out, inputs=inputs)
 
 
@@ -204,7 +204,9 @@ def pairs(settings: Given, codes: Codes, seed: Seed, out: Out) -> None:
     """Draw the pairs that finetuning visits: an image's codes, its label, a negative label."""
     arguments = {"seed": seed}
     inputs = {"codes": codes}
-    perform("pairs", "cca.pairs", "PairsSettings", settings, out=out, inputs=inputs, arguments=arguments)
+    perform(
+        "pairs", "cca.stages.pairs", "PairsSettings", settings, out=out, inputs=inputs, arguments=arguments
+    )
 
 
 @app.command()
@@ -214,7 +216,9 @@ def fakes(
     """Draw a sample of the base model for each pair, as negatives."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs}
     arguments = {"seed": seed}
-    perform("fakes", "cca.fakes", "FakesSettings", settings, out=out, inputs=inputs, arguments=arguments)
+    perform(
+        "fakes", "cca.stages.fakes", "FakesSettings", settings, out=out, inputs=inputs, arguments=arguments
+    )
 
 
 @app.command()
@@ -231,7 +235,9 @@ def score(
     """Compute the frozen model's log-likelihoods of the pairs."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "fakes": fakes}
     arguments = {"seed": seed}
-    perform("score", "cca.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments)
+    perform(
+        "score", "cca.stages.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments
+    )
 
 
 @app.command()
@@ -262,7 +268,7 @@ def finetune(
     }
     arguments = {"seed": seed}
     others: dict[str, Any] = {"arguments": arguments, "keep_every": keep_every}
-    perform("finetune", "cca.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, **others)
+    perform("finetune", "cca.stages.finetune", "FinetuneSettings", settings, out=out, inputs=inputs, **others)
 
 
 @app.command()
@@ -279,7 +285,13 @@ def sample(
     inputs = {"model": model, "tokenizer": tokenizer}
     arguments = {"seed": seed, "shard": shard, "shards": shards}
     perform(
-        "sample", "cca.sampling", "SamplingSettings", settings, out=out, inputs=inputs, arguments=arguments
+        "sample",
+        "cca.stages.sampling",
+        "SamplingSettings",
+        settings,
+        out=out,
+        inputs=inputs,
+        arguments=arguments,
     )
 
 
@@ -292,7 +304,7 @@ def cost(
 ) -> None:
     """Measure what sampling costs without and with guidance."""
     inputs = {"model": model, "tokenizer": tokenizer}
-    perform("cost", "cca.cost", "CostSettings", settings, out=out, inputs=inputs)
+    perform("cost", "cca.stages.cost", "CostSettings", settings, out=out, inputs=inputs)
 
 
 @app.command()
@@ -494,8 +506,8 @@ def end_with(error: Exception) -> NoReturn:
 
 
 def launch_module() -> ModuleType:
-    """`cca.launch`, which imports torch's launcher."""
-    return import_module("cca.launch")
+    """`cca.training.launch`, which imports torch's launcher."""
+    return import_module("cca.training.launch")
 
 
 def give_up(error: CCAError, *_: object) -> NoReturn:

@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import models, objectives, plugins, presets, tokenizers
 from cca import resources as cluster
-from cca.cost import Cost, CostSettings
 from cca.data.images import DataSettings
 from cca.entries import (
     FinetuneEntry,
@@ -25,20 +24,21 @@ from cca.errors import CCAError
 from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
-from cca.fakes import FakesSettings
-from cca.fetch import FetchSettings
 from cca.files import read_yaml, require
-from cca.finetune import FinetuneSettings
-from cca.pairs import PairsSettings
+from cca.files.fetch import FetchSettings
 from cca.pitfalls.plan import MEASURED, PitfallsSettings, TierPitfalls
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings
 from cca.report.tables import Table, TableSettings, place
-from cca.sampling import SamplingSettings
-from cca.score import ScoreSettings
 from cca.settings import Settings, as_value_error, merge, validate
+from cca.stages.cost import Cost, CostSettings
+from cca.stages.fakes import FakesSettings
+from cca.stages.finetune import FinetuneSettings
+from cca.stages.pairs import PairsSettings
+from cca.stages.sampling import SamplingSettings
+from cca.stages.score import ScoreSettings
+from cca.stages.train_classifier import ClassifierSettings
 from cca.theory.settings import SUMMARY, TheorySettings
-from cca.train_classifier import ClassifierSettings
 
 FOLDERS = {
     "claims",

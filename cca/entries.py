@@ -6,18 +6,18 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cca.checksums import Sha256
 from cca.data.encode import CodesSettings
-from cca.download import HubFile
-from cca.finetune import Finetuning
-from cca.import_model import ImportedModelSettings
-from cca.import_tokenizer import ImportedTokenizerSettings
+from cca.files.checksums import Sha256
 from cca.objectives import Objective
-from cca.pairs import PairsSettings
-from cca.pretrain import PretrainSettings
-from cca.sampling import SamplingSettings
 from cca.settings import Settings
-from cca.train_tokenizer import TokenizerSettings
+from cca.stages.download import HubFile
+from cca.stages.finetune import Finetuning
+from cca.stages.import_model import ImportedModelSettings
+from cca.stages.import_tokenizer import ImportedTokenizerSettings
+from cca.stages.pairs import PairsSettings
+from cca.stages.pretrain import PretrainSettings
+from cca.stages.sampling import SamplingSettings
+from cca.stages.train_tokenizer import TokenizerSettings
 
 CHECKPOINTS = Path("checkpoints")
 """Where files of the Hub are kept, for all tiers."""

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from cca.checksums import Sha256
-from cca.fetch import FetchSettings, https
+from cca.files.checksums import Sha256
+from cca.files.fetch import FetchSettings, https
 from cca.settings import Settings
 
 

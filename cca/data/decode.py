@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cca import pictures
 from cca.errors import CCAError
+from cca.files import pictures
 
 
 class CorruptImageError(CCAError):

@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from cca import pictures
-from cca.archives import Archive
 from cca.errors import CCAError
-from cca.files import sha256
+from cca.files import pictures, sha256
+from cca.files.archives import Archive
 
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm"}
 LOSSY = {".jpg", ".jpeg", ".webp"}

@@ -10,7 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
-from cca.fetch import download
+from cca.files.fetch import download
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""

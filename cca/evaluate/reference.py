@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cca.archives import Archive
 from cca.data.images import load
 from cca.device import pick
 from cca.errors import CCAError
@@ -16,6 +15,7 @@ from cca.evaluate.protocol import EvaluationSettings
 from cca.evaluate.samples import read_side
 from cca.evaluate.statistics import Accumulator
 from cca.files import write_npz
+from cca.files.archives import Archive
 from cca.rng import generator
 
 

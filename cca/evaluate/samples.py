@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cca.archives import Archive
 from cca.errors import CCAError
 from cca.evaluate.images import ArchiveImages, ImageFolder, Images, ShardImages, combined
 from cca.evaluate.statistics import Statistics
 from cca.files import atomic, sha256
+from cca.files.archives import Archive
 
 LARGEST_DIMENSION = 16384
 """Most features that stored statistics may have; their covariance is read whole."""

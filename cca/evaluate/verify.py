@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cca.archives import Archive
 from cca.errors import CCAError
 from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import METRICS, EvaluationSettings, Metric
 from cca.files import cache_folder, read_yaml
+from cca.files.archives import Archive
 from cca.settings import Settings, validate
 
 

@@ -9,7 +9,7 @@
 - the keyword parameters are what the config may set, each with its type and default.
 
 Where the module says ``NEGATIVES = "samples"``, ``g_neg`` is instead of the base model's own sample
-for the image's label (see ``cca.fakes``), and no pair is a ``positive_pair``.
+for the image's label (see ``cca.stages.fakes``), and no pair is a ``positive_pair``.
 """
 
 import inspect

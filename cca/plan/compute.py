@@ -16,8 +16,8 @@ from cca.models import ARModel
 from cca.plan.images import Split
 from cca.plan.jobs import Job
 from cca.shards import shard_range
+from cca.stages.train_classifier import ClassifierSettings
 from cca.tokenizers import Tokenizer
-from cca.train_classifier import ClassifierSettings
 
 BACKWARD = 2  # times the operations of the forward pass
 INCEPTION = 11.4e9

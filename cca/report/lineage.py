@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cca.errors import CCAError
-from cca.lineage import File, Lineage, original, trace
+from cca.records.lineage import File, Lineage, original, trace
 from cca.report.numbers import find
 
 
@@ -13,8 +13,8 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
     """Print what an artefact was made of, or of a table's number in ``row`` and ``column``.
 
     Raises:
-        CCAError: as `cca.lineage.trace` and `cca.report.numbers.find`; and after all is printed, files that
-            are not what the records say.
+        CCAError: as `cca.records.lineage.trace` and `cca.report.numbers.find`; and after all is printed,
+            files that are not what the records say.
     """
     if (row is None) != (column is None):
         raise CCAError("--row and --column go together: they name one number of a table")

@@ -8,8 +8,8 @@ import pandas as pd
 
 from cca.errors import CCAError
 from cca.files import read_json
-from cca.lineage import started_in
-from cca.provenance import record_of
+from cca.records.lineage import started_in
+from cca.records.provenance import record_of
 from cca.report.measured import Measured
 from cca.report.tables import TableSettings
 from cca.report.tables._readable import NAMES
@@ -40,7 +40,8 @@ def find(table: Path, row: str, column: str) -> Number:
     """Follow a number to its files.
 
     Args:
-        table: the CSV that its record lies beside; `cca.lineage.original` of the copy at the top level.
+        table: the CSV that its record lies beside; of the copy at the top level,
+            `cca.records.lineage.original`.
         row: the name of a measured row, or a part that only one has.
         column: a column's name in the CSV or, as in the readable table, such as ``FID``.
 

@@ -18,7 +18,7 @@ from cca import plugins
 from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
-from cca.provenance import cpu, record_path
+from cca.records.provenance import cpu, record_path
 from cca.report.claims.markdown import glance
 from cca.report.tables._readable import readable
 

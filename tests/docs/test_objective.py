@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cca import finetune, objectives, pairs, score
+from cca import objectives
 from cca.config import load_tier
 from cca.files import parse_yaml
+from cca.stages import finetune, pairs, score
 
 from .commands import REPOSITORY, commands
 

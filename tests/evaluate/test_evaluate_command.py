@@ -12,7 +12,7 @@ from cca import cli
 from cca.errors import CCAError
 from cca.evaluate import evaluator, inception
 from cca.evaluate.samples import Features, write_features
-from cca.provenance import record_path
+from cca.records.provenance import record_path
 
 SETTINGS = "{extractor: cca-classifier, batch_size: 16}"
 KINDS = ["adm", "folder", "shards"]

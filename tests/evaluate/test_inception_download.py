@@ -1,4 +1,4 @@
-"""Inception's weights where torch-fidelity keeps them; how a download fails is of `tests/test_fetch.py`."""
+"""Inception's weights where torch-fidelity keeps them; how a download fails is in `test_fetch.py`."""
 
 from pathlib import Path
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cca import archives
 from cca.errors import CCAError
 from cca.evaluate.samples import Features, read_side, write_features
+from cca.files import archives
 
 
 def rgb(count: int, size: int = 8) -> np.ndarray:

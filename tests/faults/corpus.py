@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from cca import checkpoints, models, pairs, pictures, score, tokenizers
+from cca import checkpoints, models, tokenizers
 from cca.config import load_tier
 from cca.data import codes, encode, images
 from cca.data.codes import JoinSettings
@@ -21,13 +21,14 @@ from cca.evaluate.classifier import Classifier, ClassifierArchitecture, load_cla
 from cca.evaluate.extractors import plain
 from cca.evaluate.samples import Features, read_side, write_features
 from cca.evaluate.verify import lookup
-from cca.files import write_json, write_npz
-from cca.pairs import PairsSettings
-from cca.provenance import read_record, record_path, recorded
+from cca.files import pictures, write_json, write_npz
+from cca.records.provenance import read_record, record_path, recorded
 from cca.report.claims.definitions import load as load_claims
 from cca.rng import generator, seed_torch
+from cca.runner import parse
 from cca.settings import Settings
-from cca.stages import parse
+from cca.stages import pairs, score
+from cca.stages.pairs import PairsSettings
 
 REPOSITORY = Path(__file__).parents[2]
 SIZES = {"image_size": 8, "channels": 1, "base_channels": 4, "blocks": 1, "norm_groups": 2}
@@ -215,4 +216,4 @@ def _texts(folder: Path) -> list[Entry]:
 
 def read_settings(path: Path) -> object:
     """The settings of a stage as a file."""
-    return parse("cca.pretrain", "PretrainSettings", str(path))
+    return parse("cca.stages.pretrain", "PretrainSettings", str(path))

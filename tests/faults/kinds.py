@@ -250,7 +250,7 @@ def _let_clock_jump(seed: float) -> None:
             return cls.fromtimestamp(time.time(), zone)
 
     time.time = lambda: now() + jump.uniform(-month, month)
-    import_module("cca.provenance").datetime = Jumping
+    import_module("cca.records.provenance").datetime = Jumping
 
 
 def two_at_once(site: Site, stage: Stage, rng: Random) -> Iterator[Outcome]:

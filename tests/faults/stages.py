@@ -79,7 +79,7 @@ def warm_up() -> None:
     for name in ("cca.cli", "cca.config", "cca.evaluate.evaluator", "matplotlib.pyplot", "mlxtend.data"):
         import_module(name)
     import_module("torch").set_num_threads(1)
-    import_module("cca.provenance").code_checksum("cca.config")
+    import_module("cca.records.provenance").code_checksum("cca.config")
 
 
 def start(stage: Stage, folder: Path, log: Path, prepare: Callable[[], None] = lambda: None) -> int:

@@ -21,7 +21,7 @@ from cca.checkpoints import shapes
 from cca.data.crops import random_crop, ten_crops
 from cca.guidance import Guidance
 from cca.models import ARModel
-from cca.sampling import PostProcessing, to_uint8
+from cca.stages.sampling import PostProcessing, to_uint8
 from cca.tokenizers import Tokenizer
 
 Read = Callable[[str], dict[str, np.ndarray]]

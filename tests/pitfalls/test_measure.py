@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from cca import sampling
 from cca.data import images as image_data
 from cca.errors import CCAError
 from cca.evaluate import evaluator, extractors, reference
@@ -22,7 +21,8 @@ from cca.pitfalls.measure import Bench
 from cca.pitfalls.mistakes import MISTAKES, Case
 from cca.pitfalls.plan import Draw, PitfallsSettings, TierPitfalls
 from cca.rng import generator, seed_torch
-from cca.sampling import SamplingSettings
+from cca.stages import sampling
+from cca.stages.sampling import SamplingSettings
 
 SIZES = ClassifierArchitecture(widths=[6, 8], pool_size=2, features=5, spatial_stage=0, spatial_channels=3)
 EVALUATION = EvaluationSettings(extractor="cca-classifier", is_split_size=12)

@@ -13,7 +13,7 @@ from PIL import Image
 from cca.config import Tier, load_tier
 from cca.errors import CCAError
 from cca.files import sha256, write_json
-from cca.provenance import record_path
+from cca.records.provenance import record_path
 from cca.report import publish
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cca.lineage import original, trace
+from cca.records.lineage import original, trace
 from cca.report.lineage import tree
 from cca.report.numbers import find
 

@@ -41,7 +41,7 @@ rule import_tokenizer:
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].making),
         code=lambda w: digest(
-            "cca.import_tokenizer", *(f"cca.{part}.{tier.tokenizers[w.tokenizer].kind}" for part in ("imports", "tokenizers"))
+            "cca.stages.import_tokenizer", *(f"cca.{part}.{tier.tokenizers[w.tokenizer].kind}" for part in ("imports", "tokenizers"))
         ),
     log:
         "results/{tier}/logs/import_tokenizer/{tokenizer}.log",
@@ -62,7 +62,7 @@ rule import_model:
     params:
         settings=lambda w: settings(tier.models[w.model].making),
         code=lambda w: digest(
-            "cca.import_model", f"cca.imports.{tier.models[w.model].making.family}", *model_code(w.model)
+            "cca.stages.import_model", f"cca.imports.{tier.models[w.model].making.family}", *model_code(w.model)
         ),
     log:
         "results/{tier}/logs/import_model/{model}.log",

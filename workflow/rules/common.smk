@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cca import plugins
-from cca.codebase import digest
+from cca.records.codebase import digest
 from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment

@@ -9,7 +9,7 @@ rule cost:
         "results/{tier}/{model}/cost.json",
     params:
         settings=lambda w: settings(tier.cost_of(w.model)),
-        code=lambda w: digest("cca.cost", *model_code(w.model)),
+        code=lambda w: digest("cca.stages.cost", *model_code(w.model)),
     log:
         "results/{tier}/logs/cost/{model}.log",
     # One thread computes; the others are kept idle, so that no job beside it disturbs the times.

@@ -9,7 +9,7 @@ if tier.classifier:
             CLASSIFIER,
         params:
             settings=settings(tier.classifier),
-            code=digest("cca.train_classifier"),
+            code=digest("cca.stages.train_classifier"),
         log:
             f"{RESULTS}/logs/features.log",
         threads: 1
@@ -29,7 +29,7 @@ if tier.perceptual:
             PERCEPTUAL,
         params:
             settings=settings(tier.perceptual),
-            code=digest("cca.train_classifier"),
+            code=digest("cca.stages.train_classifier"),
         log:
             f"{RESULTS}/logs/perceptual.log",
         threads: 1

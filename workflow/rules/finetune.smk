@@ -9,7 +9,7 @@ rule pairs:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/pairs.npz",
     params:
         settings=lambda w: settings(tier.pairs(w.model, float(w.mask))),
-        code=digest("cca.pairs"),
+        code=digest("cca.stages.pairs"),
     log:
         "results/{tier}/logs/pairs/{model}_mask={mask}_seed={seed}.log",
     threads: 1
@@ -28,7 +28,7 @@ rule fakes:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fakes.npz",
     params:
         settings=lambda w: settings(tier.fakes(w.model)),
-        code=lambda w: digest("cca.fakes", *model_code(w.model)),
+        code=lambda w: digest("cca.stages.fakes", *model_code(w.model)),
     log:
         "results/{tier}/logs/fakes/{model}_mask={mask}_seed={seed}.log",
     threads: 1
@@ -50,7 +50,7 @@ rule score:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
     params:
         settings=lambda w: settings(tier.score(w.model)),
-        code=lambda w: digest("cca.score", *model_code(w.model)),
+        code=lambda w: digest("cca.stages.score", *model_code(w.model)),
         fakes=fakes_option,
     log:
         "results/{tier}/logs/score/{model}_mask={mask}_seed={seed}.log",
@@ -89,7 +89,7 @@ rule finetune:
     params:
         settings=lambda w: settings(tier.finetune(w.model, w.finetune)),
         code=lambda w: digest(
-            "cca.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune].objective['name']}"
+            "cca.stages.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune].objective['name']}"
         ),
         fakes=fakes_option,
     log:

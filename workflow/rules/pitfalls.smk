@@ -10,7 +10,7 @@ if tier.pitfalls:
             "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/{variant}/samples/{shards}/shard_{shard}.npz",
         params:
             settings=lambda w: settings(tier.sampling_variant(w.model, float(w.scale), w.variant)),
-            code=lambda w: digest("cca.sampling", *model_code(w.model)),
+            code=lambda w: digest("cca.stages.sampling", *model_code(w.model)),
         log:
             "results/{tier}/logs/sample_variant/{model}_{finetune}_seed={seed}_s={scale}_{variant}_{shard}_of_{shards}.log",
 

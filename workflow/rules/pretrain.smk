@@ -11,7 +11,7 @@ rule pretrain:
         model=names("models", imported=False),
     params:
         settings=lambda w: settings(tier.models[w.model].making),
-        code=lambda w: digest("cca.pretrain", *model_code(w.model)),
+        code=lambda w: digest("cca.stages.pretrain", *model_code(w.model)),
     log:
         "results/{tier}/logs/pretrain/{model}.log",
     threads: 1

@@ -9,7 +9,7 @@ rule sample:
         "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/samples/{shards}/shard_{shard}.npz",
     params:
         settings=lambda w: settings(tier.sampling(w.model, float(w.scale))),
-        code=lambda w: digest("cca.sampling", *model_code(w.model)),
+        code=lambda w: digest("cca.stages.sampling", *model_code(w.model)),
     log:
         "results/{tier}/logs/sample/{model}_{finetune}_seed={seed}_s={scale}_{shard}_of_{shards}.log",
     threads: 1

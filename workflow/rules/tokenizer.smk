@@ -11,7 +11,7 @@ rule tokenizer:
         tokenizer=names("tokenizers", imported=False),
     params:
         settings=lambda w: settings(tier.tokenizers[w.tokenizer].making),
-        code=lambda w: digest("cca.train_tokenizer", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+        code=lambda w: digest("cca.stages.train_tokenizer", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
         perceptual=perceptual_option,
     log:
         "results/{tier}/logs/tokenizer/{tokenizer}.log",
@@ -68,7 +68,7 @@ rule quality:
         "results/{tier}/tokenizers/{tokenizer}/quality.json",
     params:
         settings=settings(PROTOCOL),
-        code=lambda w: digest("cca.tokenizer_quality", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
+        code=lambda w: digest("cca.stages.tokenizer_quality", f"cca.tokenizers.{tier.tokenizers[w.tokenizer].kind}"),
         weights=weights_option,
     log:
         "results/{tier}/logs/quality/{tokenizer}.log",

@@ -13,8 +13,8 @@ import numpy as np
 from cca.data.images import DataSettings
 from cca.data.sources import RawImages
 from cca.errors import CCAError
-from cca.fetch import download
 from cca.files import cache_folder, sha256
+from cca.files.fetch import download
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 # Of the archive whose MD5 is the published c32a1d4ab5d03f1284b67883e8d87530 (the data set's page).

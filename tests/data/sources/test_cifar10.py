@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cca import fetch
 from cca.data import images
 from cca.data.sources import cifar10
 from cca.errors import CCAError
-from cca.files import sha256
+from cca.files import fetch, sha256
 
 NAMES = [*cifar10.TRAINING, cifar10.TEST]
 SIZE = 20

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cca.data import images
-from cca.train_classifier import ClassifierSettings
-from cca.train_classifier import run as train
+from cca.stages.train_classifier import ClassifierSettings
+from cca.stages.train_classifier import run as train
 
 ROOT = Path(os.environ.get("CCA_TEST_DATA", ""), "cifar10/train")
 MEANS = (0.4914, 0.4822, 0.4465)  # of R, G, B over the 50,000 training images, as is widely published

@@ -1,0 +1,279 @@
+"""Provenance: the record beside every artefact that says what made it."""
+
+import fcntl
+import glob
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TextIO
+
+import torch
+
+import cca
+from cca.device import pick
+from cca.errors import CCAError
+from cca.files import read_json, remove_temporaries, sha256, write_json
+from cca.records.codebase import digest
+from cca.settings import Settings
+
+PACKAGES = [
+    "matplotlib",
+    "mlxtend",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "snakemake",
+    "torch",
+    "torch-fidelity",
+    "torchvision",
+]
+SUFFIX = ".provenance.json"
+COMMAND_LINE = {"cca.cli", "cca.options", "cca.records.provenance", "cca.runner"}
+"""Modules that every stage is started by and that no result depends on."""
+
+
+def record_path(artefact: Path) -> Path:
+    """Where an artefact's record lies: ``x.npz`` has ``x.provenance.json``."""
+    return artefact.with_name(f"{artefact.stem}{SUFFIX}")
+
+
+def record_of(file: Path) -> dict | None:
+    """The record that names a file: as a stage's output, or as one written beside it under the same name.
+
+    None where no record does: the file was given, or the stage that wrote it was killed before its record.
+
+    Raises:
+        CCAError: the record is damaged.
+    """
+    stem = file.name
+    while stem := stem.rpartition(".")[0]:  # model.log.csv lies beside model.safetensors
+        path = file.with_name(f"{stem}{SUFFIX}")
+        if path.is_file() and file.name in written(record := read_record(path)):
+            return record
+    return None
+
+
+def read_record(path: Path) -> dict:
+    """A record, or a one-line `CCAError` where it is missing or damaged."""
+    record = read_json(path)
+    try:
+        written(record)
+        for entry in chain.from_iterable(record["inputs"].values()):
+            Path(entry["path"]), entry["sha256"]
+    except (AttributeError, KeyError, TypeError):
+        raise CCAError(f"{path}: not a record of a stage; make again what lies beside it") from None
+    return record
+
+
+def written(record: dict) -> dict[str, str]:
+    """Name and SHA-256 of what a stage wrote beside its record: its output and what came with it."""
+    output = record["output"]
+    return {Path(output["path"]).name: output["sha256"], **record.get("beside", {})}
+
+
+def unchanged(path: Path) -> dict[str, str]:
+    """`described`, of a file that is what its record says of it, or that has none.
+
+    Raises:
+        CCAError: no such file, or another content than the stage wrote that made it.
+    """
+    found = described(path)
+    record = record_of(path)
+    kept = written(record)[path.name] if record else found["sha256"]
+    if kept != found["sha256"]:
+        raise CCAError(
+            f"{path}: not what its stage wrote, whose record says another SHA-256: damaged or edited; "
+            "delete it and make it again"
+        )
+    return found
+
+
+@contextmanager
+def recorded(
+    stage: str,
+    module: str,
+    settings: Settings,
+    inputs: dict[str, list[Path]],
+    out: Path,
+    arguments: dict | None = None,
+) -> Iterator[dict]:
+    """Keep the record of a stage, which runs in the block and is alone in writing ``out``.
+
+    Yields a dict for what the stage reports of itself. An older record is removed before the block,
+    so that none ever lies beside an output that it does not describe. Inputs are files or folders.
+    ``beside`` has the checksums of what the stage wrote under the same name with other suffixes: logs,
+    pages, pictures.
+
+    Raises:
+        CCAError: an input does not exist or is not what its record says, or another process is writing
+            ``out``.
+    """
+    begun, started = perf_counter(), datetime.now(UTC)
+    record: dict[str, Any] = {
+        "stage": stage,
+        "settings": settings.model_dump(mode="json"),
+        "arguments": arguments or {},
+        "inputs": {name: [unchanged(path) for path in paths] for name, paths in inputs.items()},
+    }
+    with exclusive(out):
+        record_path(out).unlink(missing_ok=True)
+        older = stamps(out)
+        measured: dict = {}
+        yield measured
+        record |= {
+            "output": described(out),
+            "beside": {
+                name: sha256(out.with_name(name))
+                for name in sorted(dict(stamps(out).items() - older.items()))
+            },
+            "measured": measured,
+            "code": code_version(module),
+            "environment": environment(),
+            "started": started.isoformat(timespec="seconds"),
+            "wall_seconds": round(perf_counter() - begun, 2),
+            **peak_memory(),
+        }
+        write_json(record_path(out), record)
+    print(f"{stage}: wrote {out} in {record['wall_seconds']} s; {measured}")
+
+
+def stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """The other files named as an output up to its suffix, with what changes when they are written again."""
+    own = {out.name, record_path(out).name, f"{out.stem}.progress.pt"}
+    others = [path for path in out.parent.glob(f"{glob.escape(out.stem)}.*") if path.name not in own]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others}
+
+
+def peak_memory() -> dict[str, int]:
+    """Most memory that this process, or one that it started, took at once; of its GPU where it has one."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peaks = {"peak_memory_bytes": max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024}
+    if torch.cuda.is_available():
+        peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return peaks
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock of an output, a hidden file beside it that is gone afterwards.
+
+    The kernel releases it with the process, however that ends: a file left by a killed one locks nothing.
+    What else a killed one left, unfinished files of the output, is removed.
+
+    Raises:
+        CCAError: another process holds it, or nothing can be written in the folder.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("w")
+        except OSError as error:
+            raise CCAError(
+                f"{path}: nothing can be written there: {error.strerror}; mend that or choose another place"
+            ) from None
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CCAError(f"{path}: another process is writing it; wait for it or end it") from None
+            if not _is_at(stream, lock):
+                continue  # removed by its holder after it was opened here: a lock that nobody else sees
+            try:
+                remove_temporaries(path)
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # still locked, so it is ours
+            return
+
+
+def _is_at(stream: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def described(path: Path) -> dict[str, str]:
+    """A file or folder by its path, relative where it is below the working directory, and its content."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100, a link stays the name it was given by
+    below = absolute.is_relative_to(Path.cwd())
+    return {"path": str(absolute.relative_to(Path.cwd()) if below else path), "sha256": checksum(path)}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes; of a folder, over the names and checksums of its files, but hidden ones."""
+    if not path.is_dir():
+        return sha256(path)
+    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    lines = "".join(f"{sha256(path / name)} {name}\n" for name in shown)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None) -> str:
+    """SHA-256 of all that a stage's result follows from: settings, inputs' content, code, environment."""
+    content = {name: [checksum(path) for path in paths] for name, paths in inputs.items()}
+    told = [settings.model_dump(mode="json"), arguments or {}, content, code_checksum(module), environment()]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def code_checksum(module: str, loaded: Collection[str] = sys.modules) -> str:
+    """`cca.records.codebase.digest` of a stage's module and all of ``cca`` loaded for it, plug-ins too."""
+    return digest(module, *({name for name in loaded if name.startswith("cca.")} - COMMAND_LINE))
+
+
+def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
+    """Version of this package, the checksum of a stage's code and, in a git checkout, its commit.
+
+    The checksum is its `code_checksum`. ``dirty`` says that files differ from the commit or that some of
+    the package are unknown to git.
+    """
+    here = Path(cca.__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(here), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    version: dict[str, Any] = {"version": cca.__version__, "sha256": code_checksum(module, loaded)}
+    if git("ls-files", "--error-unmatch", "__init__.py"):
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        unknown = git("ls-files", "--others", "--exclude-standard", ".")
+        version |= {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or unknown)}
+    return version
+
+
+def environment() -> dict:
+    """Packages, interpreter, machine, device and number of threads."""
+    device = pick()
+    return {
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": sys.version.split()[0],
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def cpu(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Name of the processor's model, or what else is known of it."""
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,240 @@
+"""The record beside an artefact, and the lock on it while it is made."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cca.errors import CCAError
+from cca.files import read_json
+from cca.records import codebase, provenance
+from cca.records.provenance import checksum, exclusive, record_of, record_path, recorded, unchanged
+from cca.settings import Settings
+
+
+class Some(Settings):
+    """Settings of a stage."""
+
+    a: int = 1
+
+
+def make(out: Path, content: bytes = b"out", inputs: dict | None = None, **more: object) -> dict:
+    """Run a stage that writes ``content``; returns its record."""
+    with recorded("stage", "cca.stages.score", Some(), inputs or {}, out, **more) as measured:
+        out.write_bytes(content)
+        measured |= {"steps": 7}
+    return read_json(record_path(out))
+
+
+def test_record_names_inputs_and_output_by_content(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.npz"
+    source.write_bytes(b"in")
+    record = make(out, inputs={"source": [source, source]}, arguments={"seed": 3})
+    entry = {"path": str(source), "sha256": hashlib.sha256(b"in").hexdigest()}
+    assert record["inputs"] == {"source": [entry, entry]}
+    assert record["output"]["sha256"] == hashlib.sha256(b"out").hexdigest()
+    assert (record["settings"], record["arguments"], record["measured"]) == (
+        {"a": 1},
+        {"seed": 3},
+        {"steps": 7},
+    )
+    assert record["code"]["version"]
+    assert {"torch", "numpy", "pillow", "mlxtend"} <= set(record["environment"]["packages"])
+    assert {path.name for path in tmp_path.iterdir()} == {"in.txt", "out.npz", "out.provenance.json"}
+
+
+def test_a_missing_input_is_named_before_anything_runs(tmp_path: Path) -> None:
+    old = make(tmp_path / "out")
+    with (
+        pytest.raises(CCAError, match=r"absent.npz: no such file"),
+        recorded(
+            "stage", "cca.stages.score", Some(), {"source": [tmp_path / "absent.npz"]}, tmp_path / "out"
+        ),
+    ):
+        pytest.fail("ran")
+    assert read_json(record_path(tmp_path / "out")) == old
+
+
+def test_records_of_neighbours_do_not_collide(tmp_path: Path) -> None:
+    names = ["model.safetensors", "codes.npz", "shard_0.npz", "shard_1.npz", "table2.csv", "metrics.json"]
+    assert len({record_path(tmp_path / name) for name in names}) == len(names)
+
+
+def test_no_record_of_an_old_output_lies_beside_a_new_one(tmp_path: Path) -> None:
+    make(tmp_path / "out", b"old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        recorded("stage", "cca.stages.score", Some(), {}, tmp_path / "out"),
+    ):
+        assert not record_path(tmp_path / "out").exists()
+        (tmp_path / "out").write_bytes(b"new")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_paths_below_the_working_directory_are_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for path in ("a", "../b"):
+        Path(path).write_text("")
+    inputs = {"some": [tmp_path / "here/a", Path("a"), Path("../b"), tmp_path / "b"]}
+    record = make(tmp_path / "here/out", inputs=inputs)
+    assert [entry["path"] for entry in record["inputs"]["some"]] == ["a", "a", "../b", str(tmp_path / "b")]
+    assert record["output"]["path"] == "out"
+
+
+def test_a_folder_is_its_files_names_and_content(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/a.png").write_bytes(b"a")
+    (folder / "b.png").write_bytes(b"b")
+    before = make(tmp_path / "out", inputs={"images": [folder]})["inputs"]["images"]
+    assert before == [{"path": str(folder), "sha256": checksum(folder)}]
+    (folder / ".hidden").touch()
+    assert checksum(folder) == before[0]["sha256"]
+    (folder / "b.png").rename(folder / "c.png")
+    renamed = checksum(folder)
+    (folder / "c.png").write_bytes(b"c")
+    assert len({before[0]["sha256"], renamed, checksum(folder)}) == 3
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """Another process that is making ``out`` until it is ended."""
+    code = f"""if True:
+        import time
+        from pathlib import Path
+        from cca.records.provenance import exclusive
+        with exclusive(Path({str(tmp_path / "out")!r})):
+            print("locked", flush=True)
+            time.sleep(600)"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_two_processes_never_make_the_same_output(another: subprocess.Popen, tmp_path: Path) -> None:
+    with pytest.raises(CCAError, match=r"out: another process is writing it; wait for it or end it"):
+        make(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    make(tmp_path / "beside")
+
+
+def test_a_killed_process_locks_nothing_and_its_half_files_go(
+    another: subprocess.Popen, tmp_path: Path
+) -> None:
+    for name in (".out.17.tmp.npz", ".out.log.17.tmp.csv", ".out2.17.tmp.npz"):
+        (tmp_path / name).write_bytes(b"half")
+    another.kill()
+    another.wait()
+    make(tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.provenance.json", ".out2.17.tmp.npz"}
+
+
+def test_a_lock_that_was_removed_while_waiting_for_it_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder removes its file between another's opening it and locking it."""
+    flock, locked = provenance.fcntl.flock, []
+
+    def late(stream: object, how: int) -> None:
+        if not locked:
+            (tmp_path / ".out.lock").unlink()
+        flock(stream, how)
+        locked.append(stream)
+
+    monkeypatch.setattr(provenance.fcntl, "flock", late)
+    with exclusive(tmp_path / "out"):
+        assert len(locked) == 2
+        with pytest.raises(CCAError, match="another process"), exclusive(tmp_path / "out"):
+            pytest.fail("locked twice")
+    assert list(tmp_path.iterdir()) == []
+
+
+def git(folder: Path, *arguments: str) -> None:
+    name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", str(folder), *name, *arguments], check=True, capture_output=True)
+
+
+def test_a_new_file_of_the_package_makes_it_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "cca"
+    (package / "objectives").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(provenance.cca, "__file__", str(package / "__init__.py"))
+    assert set(provenance.code_version("cca.stages.score")) == {"version", "sha256"}
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    (tmp_path / "notes.txt").touch()
+    version = provenance.code_version("cca.stages.score")
+    assert len(version["commit"]) == 40 and version["dirty"] is False
+    (package / "objectives/hinge.py").touch()
+    assert provenance.code_version("cca.stages.score")["dirty"] is True
+
+
+def test_the_checksum_of_code_is_of_the_stage_and_of_plug_ins_loaded_for_it() -> None:
+    alone = provenance.code_version("cca.stages.score", [])["sha256"]
+    assert alone == codebase.digest("cca.stages.score")
+    assert (
+        alone
+        == provenance.code_version("cca.stages.score", ["numpy", "cca.cli", "cca.records.provenance"])[
+            "sha256"
+        ]
+    )
+    with_plug_in = provenance.code_version("cca.stages.score", ["cca.objectives.dpo"])["sha256"]
+    assert with_plug_in == codebase.digest("cca.stages.score", "cca.objectives.dpo") != alone
+
+
+def test_the_processor_by_name(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: b\n")
+    assert provenance.cpu(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
+    assert provenance.cpu(tmp_path / "absent")
+
+
+def test_an_input_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "codes.npz"
+    make(source)
+    make(tmp_path / "out", inputs={"codes": [source]})
+    source.write_bytes(b"half")
+    with (
+        pytest.raises(
+            CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it and make"
+        ),
+        recorded("stage", "cca.stages.score", Some(), {"codes": [source]}, tmp_path / "out"),
+    ):
+        pytest.fail("ran")
+    make(source, b"half")
+    assert make(tmp_path / "out", inputs={"codes": [source]})["inputs"]["codes"][0] == unchanged(source)
+
+
+def test_what_a_stage_writes_beside_its_output_is_recorded_and_what_was_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "model.png").write_bytes(b"not of the stage")
+    for content in (b"first", b"again"):
+        with recorded("stage", "cca.stages.score", Some(), {}, tmp_path / "model.safetensors"):
+            for name in ("model.safetensors", "model.log.csv", "model.progress.pt"):
+                (tmp_path / name).write_bytes(content)
+    record = read_json(tmp_path / "model.provenance.json")
+    assert record["beside"] == {"model.log.csv": hashlib.sha256(b"again").hexdigest()}
+    log = tmp_path / "model.log.csv"
+    assert record_of(log) == record and record_of(tmp_path / "model.png") is None
+    assert unchanged(log)["sha256"] == record["beside"]["model.log.csv"]
+    log.write_bytes(b"edited")
+    with pytest.raises(CCAError, match=r"model.log.csv: not what its stage wrote"):
+        unchanged(log)
+    assert unchanged(tmp_path / "model.png")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"output": 3}', '{"output": {"path": "codes.npz"}}', "\x00"])
+def test_a_damaged_record_is_one_line(tmp_path: Path, content: str) -> None:
+    make(tmp_path / "codes.npz")
+    (tmp_path / "codes.provenance.json").write_text(content)
+    with pytest.raises(CCAError, match=r"codes.provenance.json: not a (JSON file|record of a stage)"):
+        unchanged(tmp_path / "codes.npz")

@@ -1,0 +1,85 @@
+"""Not tests, but what two processes do for `test_distributed.py`: torchrun starts this file in each."""
+
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from cca.device import make_deterministic
+from cca.errors import StoppedError
+from cca.settings import validate
+from cca.stages import finetune, pretrain
+from cca.training import Optimisation
+from cca.training.distributed import leave, processes
+from cca.training.progress import Progress
+
+OBJECTIVE = {"name": "cca", "lam": 1}
+OPTIMISATION = {"learning_rate": 1e-2}
+BATCH = 16
+
+
+def finetuning(folder: Path, out: str, progress: Progress | None = None, **settings: object) -> None:
+    """Five steps of stage ``finetune``."""
+    values = {"objective": OBJECTIVE, "batch_size": BATCH, "optimisation": OPTIMISATION} | settings
+    files = {name: folder / f"{name}.npz" for name in ("codes", "pairs", "scores")}
+    files |= {name: folder / f"{name}.safetensors" for name in ("base", "tokenizer")}
+    checked = validate(finetune.FinetuneSettings, values, "test")
+    finetune.run(checked, **files, out=folder / f"{out}.safetensors", seed=0, progress=progress)
+
+
+def pretraining(folder: Path, out: str) -> None:
+    """Five steps of stage ``pretrain``."""
+    values = {"family": "llamagen", "architecture": {"dim": 16, "layers": 2, "heads": 2, "multiple_of": 16}}
+    values |= {"steps": 5, "batch_size": BATCH, "label_dropout": 0.3, "optimisation": OPTIMISATION}
+    files = {"tokenizer": folder / "tokenizer.safetensors", "codes": folder / "codes.npz"}
+    pretrain.run(
+        validate(pretrain.PretrainSettings, values, "test"), **files, out=folder / f"{out}.safetensors"
+    )
+
+
+def stopped_and_resumed(folder: Path, out: str, **settings: object) -> None:
+    """The same, where the last process alone is told to stop in its third step."""
+    progress = partial(Progress, folder / f"{out}.progress.pt", every=1e9, key=lambda: "key")
+    rate = Optimisation.rate
+
+    def telling(self: Optimisation, step: int, steps: int) -> float:
+        if step == 2 and processes().rank == processes().count - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return rate(self, step, steps)
+
+    Optimisation.rate = telling
+    try:
+        finetuning(folder, out, progress(), **settings)
+        raise AssertionError("it was not stopped")
+    except StoppedError:
+        pass
+    finally:
+        Optimisation.rate = rate
+    assert not (folder / f"{out}.log.csv").exists()
+    again = progress()
+    finetuning(folder, out, again, **settings)
+    assert again.record["resumed_at_step"] == 3
+
+
+def main(folder: Path) -> None:
+    """Everything that is compared with one process."""
+    make_deterministic(1)
+    finetuning(folder, "replicated")
+    finetuning(folder, "accumulated", micro_batch=3)
+    finetuning(folder, "sharded", sharded=True, micro_batch=3, activation_checkpointing=True)
+    finetuning(folder, "sharded_fp16", sharded=True, precision="fp16")
+    finetuning(folder, "replicated_fp16", precision="fp16")
+    finetuning(folder, "dropout", dropout=True)
+    drawn = processes().gather(torch.rand(1)).tolist()
+    assert len(set(drawn)) == len(drawn), "processes draw the same dropout"
+    stopped_and_resumed(folder, "dropout_resumed", dropout=True)
+    stopped_and_resumed(folder, "sharded_resumed", sharded=True, micro_batch=3)
+    pretraining(folder, "pretrained")
+    leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
