@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cca.distributed import processes, whole
 from cca.errors import CCAError, one_line
 from cca.files import atomic, require
-from cca.training.distributed import processes, whole
 
 M = TypeVar("M", bound=nn.Module)
 

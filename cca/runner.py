@@ -7,10 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from cca.distributed import leave, processes
 from cca.files import parse_yaml, read_yaml
 from cca.records.provenance import recorded, run_key
 from cca.settings import Settings, validate
-from cca.training.distributed import leave, processes
 from cca.training.progress import Progress
 
 

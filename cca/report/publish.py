@@ -33,8 +33,8 @@ PAGE = """# {benchmark}: what was measured
 
 Measured with `{config}` from {first} to {last} and gathered by `cca publish --tier {tier}`. Each command
 below makes its artefact anew, with the numbers of your machine. Rows whose source is *reported* are the
-paper's, on other data: never compare across benchmarks. The repository's README explains columns, figures
-and verdicts.
+paper's, on other data: never compare across benchmarks. Columns, figures and verdicts are explained in
+[Reading the results](../../reading.md).
 
 {origin}
 {sections}

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from cca import checkpoints, models, objectives, tokenizers
 from cca.device import autocast, loss_scaler, pick
+from cca.distributed import processes
 from cca.errors import CCAError
 from cca.objectives import Objective
 from cca.rng import seed_torch
 from cca.stages import pairs as pair_data
 from cca.stages import score
 from cca.training import Batches, Optimisation, optimise
-from cca.training.distributed import processes
 from cca.training.execution import Execution, prepare
 from cca.training.progress import Progress
 

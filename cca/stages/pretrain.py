@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from cca import models, plugins, tokenizers
 from cca.data import codes as code_data
 from cca.device import autocast, loss_scaler, pick
+from cca.distributed import processes
 from cca.rng import generator, seed_torch
 from cca.settings import as_value_error
 from cca.training import Batches, Optimisation, optimise
-from cca.training.distributed import processes
 from cca.training.execution import Execution, prepare
 from cca.training.progress import Progress
 

@@ -15,10 +15,10 @@ from torch.amp import GradScaler
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
+from cca.distributed import processes, whole
 from cca.errors import CCAError
 from cca.files import CsvLog
 from cca.settings import Settings
-from cca.training.distributed import processes, whole
 from cca.training.execution import accumulating
 from cca.training.progress import (
     EachProcess,

@@ -8,9 +8,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from cca.device import Precision
+from cca.distributed import processes
 from cca.models import ARModel
 from cca.settings import Settings
-from cca.training.distributed import processes
 
 
 class Execution(Settings):

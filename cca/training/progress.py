@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
+from cca.distributed import processes
 from cca.errors import StoppedError
 from cca.files import atomic
-from cca.training.distributed import processes
 
 
 class Stateful(Protocol):

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from cca.device import make_deterministic
+from cca.distributed import leave, processes
 from cca.errors import StoppedError
 from cca.settings import validate
 from cca.stages import finetune, pretrain
 from cca.training import Optimisation
-from cca.training.distributed import leave, processes
 from cca.training.progress import Progress
 
 OBJECTIVE = {"name": "cca", "lam": 1}

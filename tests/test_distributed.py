@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch.distributed.launcher.api import elastic_launch
 
 from cca import models, tokenizers
+from cca.distributed import Processes
 from cca.errors import CCAError
 from cca.stages import pairs, score
 from cca.training import launch
-from cca.training.distributed import Processes
 
 from . import distributed_runs
 from .conftest import MODEL, World
