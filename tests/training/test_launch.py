@@ -14,7 +14,7 @@ import pytest
 from cca.errors import CCAError, StoppedError
 from cca.training import launch
 
-from .conftest import MODEL, World
+from ..conftest import MODEL, World
 
 
 def test_hosts_find_each_other_by_torchruns_variables_or_slurms() -> None:

@@ -24,7 +24,7 @@ from cca.stages.score import ScoreSettings
 from cca.training import Batches, Optimisation, optimise, progress
 from cca.training.progress import Progress
 
-from .conftest import MODEL, TOKENIZER, World
+from ..conftest import MODEL, TOKENIZER, World
 
 OPTIMISATION = {"learning_rate": 3e-3}
 TOKENIZER_TRAINING = {
