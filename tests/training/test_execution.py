@@ -14,7 +14,7 @@ from cca.training import Optimisation, adamw, optimise, update
 from cca.training.execution import Execution, prepare
 
 from ..conftest import MODEL, TOKENIZER
-from .models.test_var import random_model as random_var
+from ..models.test_var import random_model as random_var
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
