@@ -97,7 +97,9 @@ def test_errors_are_one_line(fails: object, tmp_path: Path) -> None:
 def test_what_the_system_says_names_the_file(fails: object, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = fails("data", "--settings", json.dumps(MNIST), "--out", tmp_path / "file" / "images.npz")
-    assert line == f"error: {tmp_path / 'file'}: File exists"
+    place = tmp_path / "file" / "images.npz"
+    told = "nothing can be written there: File exists; mend that or choose another place"
+    assert line == f"error: {place}: {told}"
 
 
 def test_unexpected_errors_show_a_traceback_only_with_debug(

@@ -1,6 +1,7 @@
 """How a model is trained on the hardware at hand: precision, memory, compilation, shards."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import nn
@@ -9,8 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cca.device import Precision
 from cca.distributed import processes
-from cca.models import ARModel
 from cca.settings import Settings
+
+if TYPE_CHECKING:  # the training of what is no model does not depend on models
+    from cca.models import ARModel
 
 
 class Execution(Settings):
@@ -29,7 +32,7 @@ class Execution(Settings):
     compile: bool = Field(default=False, description="torch.compile the model's layers; minutes at the start")
 
 
-def prepare(model: ARModel, settings: Execution) -> nn.Module:
+def prepare(model: "ARModel", settings: Execution) -> nn.Module:
     """What to call in training: (codes (B, T), labels (B,)) to log p (B,), gradients averaged over processes.
 
     The model is changed in place, and its parameters stay those to optimise.

@@ -93,7 +93,8 @@ def test_the_page_has_numbers_verdicts_pictures_and_where_they_come_from(publish
     assert "snakemake results/table2.csv --config tier=smoke" in page
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert {"table2.csv", "fig_beta.png", "claims.md", "pitfalls.md"} <= set(links)
-    assert all((published / link).is_file() for link in links)
+    places = [REPOSITORY / "docs/results/mini" if link.startswith("../") else published for link in links]
+    assert all((place / link).is_file() for place, link in zip(places, links, strict=True))
 
 
 def test_a_picture_is_made_small_and_keeps_its_shape_and_colours(published: Path, results: Path) -> None:

@@ -26,8 +26,9 @@ def test_guidance_takes_two_forward_passes_a_step(world, costs: dict) -> None:
 
 
 def test_flops_are_those_of_the_matrix_products(costs: dict) -> None:
-    # 16 steps of two layers (queries, keys, values; output; feed-forward of width 48) and of 12 logits.
-    products = 16 * (2 * (16 * 48 + 16 * 16 + 3 * 16 * 48) + 16 * 12)
+    # 16 steps of two layers (queries, keys, values; output; feed-forward of width 48) and of 12 logits, and
+    # in each layer the t-th step's query with t keys, then its weights with t values.
+    products = 16 * (2 * (16 * 48 + 16 * 16 + 3 * 16 * 48) + 16 * 12) + 2 * 2 * 16 * sum(range(1, 17))
     assert costs["guidance_free"]["flops_per_image"] == 2 * products
     assert costs["guided"]["flops_per_image"] == 4 * products
 
