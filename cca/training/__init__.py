@@ -12,14 +12,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from cca.distributed import processes, whole
 from cca.errors import CCAError
 from cca.files import CsvLog
 from cca.settings import Settings
-from cca.training.execution import accumulating
+from cca.training.execution import accumulating, is_sharded
 from cca.training.progress import (
     EachProcess,
     Progress,
@@ -240,7 +239,7 @@ def _parts(
 ) -> dict[str, Stateful]:
     """What the state of a training consists of."""
     parts: dict[str, Any] = {"batches": batches, "torch": EachProcess(TorchRandom())}
-    if isinstance(module, FSDPModule):
+    if is_sharded(module):
         parts["trained"] = Sharded(module, optimizer)
     else:
         parts |= {"module": module, "optimizer": optimizer}

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import nn
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from cca.device import Precision
@@ -44,6 +43,8 @@ def prepare(model: "ARModel", settings: Execution) -> nn.Module:
         for layer in model.trunk:
             layer.compile()
     if settings.sharded and team.joined:
+        from torch.distributed.fsdp import fully_shard  # seconds that other jobs save
+
         for layer in model.trunk:
             fully_shard(layer)
         fully_shard(model)
@@ -51,6 +52,15 @@ def prepare(model: "ARModel", settings: Execution) -> nn.Module:
     if team.count > 1:
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
     return model
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `prepare` has left each process a part of the module."""
+    if not processes().joined:
+        return False
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(module, FSDPModule)
 
 
 def accumulating(network: nn.Module) -> AbstractContextManager:

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from cca.distributed import processes
 from cca.errors import StoppedError
@@ -69,12 +68,16 @@ class Sharded:
 
     def state_dict(self) -> dict:
         """Gathered in the first process's memory; empty in the others."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict) -> None:
         """Every process takes its shards of what all of them are given."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
         options = StateDictOptions(full_state_dict=True)
         given = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"]}
         set_state_dict(self.model, self.optimizer, **given, options=options)

@@ -37,7 +37,7 @@ def test_in_a_slurm_job_srun_starts_the_command_once_on_each_host(
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
     environment |= {"SLURM_JOB_NODELIST": "node[7,9]", "SLURM_JOB_ID": "40017", "SLURM_CPUS_PER_TASK": "6"}
-    code = "from cca import launch; launch.start(['pretrain', '--nodes', '2'], 8, 2)"
+    code = "from cca.training import launch; launch.start(['pretrain', '--nodes', '2'], 8, 2)"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "--nodes=2 --ntasks=2 --ntasks-per-node=1" in done.stdout, done.stderr
     assert "MASTER_ADDR=node7,MASTER_PORT=20017 --cpus-per-task=6" in done.stdout
