@@ -13,9 +13,11 @@ from cca import models, objectives, plugins, presets, tokenizers
 from cca import resources as cluster
 from cca.data.images import DataSettings
 from cca.entries import (
+    Checkpoint,
     FinetuneEntry,
     ImportedFinetune,
     ImportedModel,
+    ImportedTokenizer,
     ModelEntry,
     TokenizerEntry,
     TrainedTokenizer,
@@ -290,6 +292,13 @@ class Tier(Settings):
         others = [section for section in (self.claims, self.pitfalls) if section]
         artefacts = [*self.tables.values(), *self.figures.values(), *others]
         return sorted({experiment for artefact in artefacts for experiment in artefact.experiments()})
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every file of official weights that an entry imports."""
+        entries = (*self.tokenizers.values(), *self.models.values())
+        files = [entry.checkpoint for entry in entries if isinstance(entry, ImportedTokenizer | ImportedModel)]
+        finetunes = [entry for entry in self.finetunes.values() if isinstance(entry, ImportedFinetune)]
+        return [*files, *(file for entry in finetunes for file in entry.checkpoints.values())]
 
     def mask_rate(self, model: str, finetune: str) -> float:
         """Share of masked pairs that a finetune of a model sees."""

@@ -15,6 +15,7 @@ class Augmentation(Settings):
 
     rotation: float = Field(default=0.0, ge=0, le=180, description="degrees")
     shift: float = Field(default=0.0, ge=0, description="pixels, each axis")
+    whole_pixels: bool = Field(default=False, description="shifts are rounded to pixels, and so blur nothing")
     scale: float = Field(default=0.0, ge=0, lt=1, description="relative size")
     flip: bool = Field(default=False, description="mirror half of the images left to right")
 
@@ -43,7 +44,10 @@ class Changes:
         angle = np.deg2rad(settings.rotation) * angle
         zoom = 1 + settings.scale * scale
         cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
-        shift_x, shift_y = 2 * settings.shift * shift_x / width, 2 * settings.shift * shift_y / height
+        shift_x, shift_y = settings.shift * shift_x, settings.shift * shift_y
+        if settings.whole_pixels:
+            shift_x, shift_y = np.rint(shift_x), np.rint(shift_y)
+        shift_x, shift_y = 2 * shift_x / width, 2 * shift_y / height
         return cls(
             mirrored, np.stack([np.stack([cos, -sin, shift_x], 1), np.stack([sin, cos, shift_y], 1)], 1)
         )

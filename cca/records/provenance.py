@@ -209,10 +209,13 @@ def _is_at(stream: TextIO, path: Path) -> bool:
 
 
 def described(path: Path) -> dict[str, str]:
-    """A file or folder by its path, relative where it is below the working directory, and its content."""
+    """A file or folder by its path, relative if it is below the working directory, and its content.
+
+    With that the record of a folder that was moved as a whole is still right.
+    """
     absolute = Path(os.path.abspath(path))  # noqa: PTH100, a link stays the name it was given by
     below = absolute.is_relative_to(Path.cwd())
-    return {"path": str(absolute.relative_to(Path.cwd()) if below else path), "sha256": checksum(path)}
+    return {"path": str(absolute.relative_to(Path.cwd()) if below else absolute), "sha256": checksum(path)}
 
 
 def checksum(path: Path) -> str:

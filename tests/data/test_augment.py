@@ -45,3 +45,11 @@ def test_each_image_draws_its_own_change(change: dict) -> None:
     moved = augment(same, Augmentation(**change), generator(0))
     assert len({image.tobytes() for image in moved}) == 5
     assert (moved == augment(same, Augmentation(**change), generator(0))).all()
+
+
+def test_whole_pixels_move_and_do_not_blur() -> None:
+    dot = np.zeros((2000, 21, 21, 1), np.uint8)
+    dot[:, 10, 10] = 255
+    moved = augment(dot, Augmentation(shift=3, whole_pixels=True), generator(0))
+    assert (np.sort(moved.reshape(2000, -1), axis=1)[:, -2:] == [0, 255]).all()
+    assert len({image.tobytes() for image in moved}) == 7 * 7

@@ -1,7 +1,6 @@
 """docs/objective.md: its objective and its tier entry work as they stand there."""
 
 import csv
-import os
 import re
 import shutil
 import subprocess
@@ -73,7 +72,7 @@ def test_it_adds_its_own_jobs_to_the_workflow_and_no_other(finished: Path, tmp_p
         [*snakemake, *words, "--config", "tier=smoke"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     jobs = dict(re.findall(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, re.MULTILINE))

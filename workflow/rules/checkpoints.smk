@@ -1,15 +1,6 @@
 # Official weights: files downloaded from the Hugging Face Hub, kept for all tiers, and imported.
 
-
-def files():
-    """Every file of weights that the tier names, by its place."""
-    entries = [entry.checkpoint for entry in (*tier.tokenizers.values(), *tier.models.values()) if entry.imported]
-    finetunes = [entry for entry in tier.finetunes.values() if entry.imported]
-    entries += [file for entry in finetunes for file in entry.checkpoints.values()]
-    return {str(entry.place): entry for entry in entries}
-
-
-FILES = files()
+FILES = {str(file.place): file for file in tier.checkpoints()}
 DOWNLOADS = [re.escape(place) for place, entry in FILES.items() if entry.download]
 
 
