@@ -295,10 +295,11 @@ class Tier(Settings):
 
     def checkpoints(self) -> list[Checkpoint]:
         """Every file of official weights that an entry imports."""
-        entries = (*self.tokenizers.values(), *self.models.values())
-        files = [entry.checkpoint for entry in entries if isinstance(entry, ImportedTokenizer | ImportedModel)]
+        entries = [*self.tokenizers.values(), *self.models.values()]
+        weights = [entry for entry in entries if isinstance(entry, ImportedTokenizer | ImportedModel)]
         finetunes = [entry for entry in self.finetunes.values() if isinstance(entry, ImportedFinetune)]
-        return [*files, *(file for entry in finetunes for file in entry.checkpoints.values())]
+        elsewhere = [file for entry in finetunes for file in entry.checkpoints.values()]
+        return [*(entry.checkpoint for entry in weights), *elsewhere]
 
     def mask_rate(self, model: str, finetune: str) -> float:
         """Share of masked pairs that a finetune of a model sees."""
