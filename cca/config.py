@@ -23,7 +23,7 @@ from cca.entries import (
     TrainedTokenizer,
 )
 from cca.errors import CCAError
-from cca.evaluate.protocol import CLASSIFIER, EvaluationSettings
+from cca.evaluate.protocol import CLASSIFIER, INCEPTION, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.files import read_yaml, require
@@ -79,6 +79,16 @@ class EvaluationEntry(EvaluationSettings):
         default=None,
         description="an ADM .npz to compare with, a file or a URL; without it one is made of the images",
     )
+    inception: Literal["download"] | Path | None = Field(
+        default=None,
+        description="adds FID by torch-fidelity's Inception to table 2; its file of weights, or 'download'",
+    )
+
+    @property
+    def by_inception(self) -> EvaluationSettings:
+        """The same protocol with Inception's features."""
+        shared = self.model_dump(include=set(EvaluationSettings.model_fields))
+        return EvaluationSettings(**shared | {"extractor": INCEPTION})
 
 
 class Tier(Settings):
@@ -195,6 +205,14 @@ class Tier(Settings):
         reference = self.evaluation.reference
         if isinstance(reference, Path) and not reference.is_file():
             raise CCAError(f"key 'evaluation.reference': {reference}: no such file")
+        if (inception := self.evaluation.inception) is not None:
+            if self.classifier is None:
+                raise CCAError(
+                    f"key 'evaluation.inception' goes with evaluation.extractor '{CLASSIFIER}': with Inception "
+                    "as extractor FID is Inception's already; remove the key"
+                )
+            if isinstance(inception, Path) and not inception.is_file():
+                raise CCAError(f"key 'evaluation.inception': {inception}: no such file")
         self._check_perceptual()
 
     def _check_perceptual(self) -> None:
@@ -358,8 +376,10 @@ class Tier(Settings):
 
     def table(self, name: str) -> TableSettings:
         """Settings of stage ``report table``."""
-        external = self.external if self.tables[name].shows_external else {}
-        return TableSettings(**self._artefact(name, self.tables[name]), external=external)
+        table = self.tables[name]
+        external = self.external if table.shows_external else {}
+        inception = table.shows_inception and self.evaluation.inception is not None
+        return TableSettings(**self._artefact(name, table), external=external, inception=inception)
 
     def figure(self, name: str) -> FigureSettings:
         """Settings of stage ``report figure``."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BASE = "base"  # the finetune of a model that is not finetuned
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -25,7 +26,12 @@ class Experiment:
     @property
     def metrics(self) -> Path:
         """The metrics of its samples."""
-        return Path(self.model, self.finetune, f"seed={self.seed}", f"s={self.scale:g}", "metrics.json")
+        return Path(self.model, self.finetune, f"seed={self.seed}", f"s={self.scale:g}", METRICS)
+
+    @property
+    def inception(self) -> Path:
+        """The metrics of its samples by Inception's features, beside those of the tier's own extractor."""
+        return beside(self.metrics)
 
     @property
     def log(self) -> Path:
@@ -40,7 +46,12 @@ def cost(model: str) -> Path:
 
 def external(name: str) -> Path:
     """The metrics of another system's samples."""
-    return Path("external", name, "metrics.json")
+    return Path("external", name, METRICS)
+
+
+def beside(metrics: Path) -> Path:
+    """Inception's metrics of the same samples."""
+    return metrics.with_name("inception.json")
 
 
 def quality(tokenizer: str) -> Path:

@@ -135,6 +135,14 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"classifier": None, "evaluation": {"extractor": "cca-inception", "weights": "none.pth"}},
             "key 'evaluation.weights': none.pth: no such file",
         ),
+        ({"evaluation": {"inception": "w.pth"}}, "key 'evaluation.inception': w.pth: no such file"),
+        (
+            {
+                "classifier": None,
+                "evaluation": {"extractor": "cca-inception", "inception": "download"},
+            },
+            "with Inception as extractor FID is Inception's already; remove the key",
+        ),
         ({"classifier": {"architecture": {"spatial_stage": 9}}}, "spatial_stage 9 is not one of 3 stages"),
         (
             {"tokenizers": {"vq": {"training": {"perceptual": 1}}}},

@@ -24,6 +24,7 @@ class Context(Settings):
     objectives: dict[str, dict] = Field(default={}, description="the objective of each finetune")
     external: dict[str, External] = Field(default={}, description="other systems, where they have rows")
     tokenizers: dict[str, str] = Field(default={}, description="the tokenizer of each model")
+    inception: bool = Field(default=False, description="whether FID by Inception's features is shown too")
 
     def qualities(self, models: list[str]) -> list[Path]:
         """The measurements of these models' tokenizers, below the tier's results."""
@@ -58,6 +59,8 @@ class Measured:
                 f"{path}: computed on a file of SHA-256 {found}, but 'external.{name}.sha256' is {wanted}: "
                 "get that file, or correct the key"
             )
+        if self.context.inception:
+            values["fid_inception"] = self._read(experiments.beside(path))["fid"]
         return values
 
     @staticmethod
@@ -68,14 +71,18 @@ class Measured:
         return values | {name: float("nan") for name in METRICS if values[name] is None}
 
     def summary(self, model: str, finetune: str, seeds: list[int], scale: float) -> dict[str, float]:
-        """Mean of each metric over seeds, and with more than one seed ``<metric>_std`` (ddof 1)."""
-        runs = [self.metrics(Experiment(model, finetune, seed, scale)) for seed in seeds]
+        """Mean of each metric over seeds, and with more than one seed ``<metric>_std`` (ddof 1).
+
+        Where the context has Inception, ``fid_inception`` is one of them.
+        """
+        chosen = [Experiment(model, finetune, seed, scale) for seed in seeds]
+        runs = [self.metrics(experiment) for experiment in chosen]
         summary = {}
         for name in METRICS:
-            values = [run[name] for run in runs]
-            summary[name] = float(np.mean(values))
-            if len(values) > 1:
-                summary[f"{name}_std"] = float(np.std(values, ddof=1))
+            summary |= _over_seeds(name, [run[name] for run in runs])
+        if self.context.inception:
+            values = [self._read(self.folder / experiment.inception)["fid"] for experiment in chosen]
+            summary |= _over_seeds("fid_inception", values)
         return summary | {"num_samples": runs[0]["num_samples"]}
 
     def quality(self, tokenizer: str) -> dict[str, float]:
@@ -122,3 +129,8 @@ class Measured:
         method = style.look(name[1])["label"] + (f" ({values})" if values else "")
         others = [self.objective(other) for other in self.context.objectives if other != finetune]
         return f"{method} [{finetune}]" if self.objective(finetune) in others else method
+
+
+def _over_seeds(name: str, values: list[float]) -> dict[str, float]:
+    deviation = {f"{name}_std": float(np.std(values, ddof=1))} if len(values) > 1 else {}
+    return {name: float(np.mean(values)), **deviation}

@@ -73,7 +73,7 @@ def find(table: Path, row: str, column: str) -> Number:
 def _value(path: Path, column: str) -> float | None:
     if path.suffix != ".json":
         return None
-    return read_json(path).get(column.removeprefix("cfg_").removesuffix("_std"))
+    return read_json(path).get(column.removeprefix("cfg_").removesuffix("_std").removesuffix("_inception"))
 
 
 def _check(table: Path, number: Number) -> None:

@@ -20,6 +20,7 @@ SETTINGS = {
     "name": "table2",
     "benchmark": "b",
     "titles": {"m": "M"},
+    "inception": True,
     "objectives": {"cca": {"name": "cca", "lam": 1.0}},
     "content": {
         "measured": [{"model": "m", "cfg_scale": 1.5}, {"model": "m", "finetune": "cca"}],
@@ -36,7 +37,9 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("base/seed={}/s=0", "base/seed={}/s=1.5", "cca/seed={}/s=0"):
         for seed in (0, 3):
             values = {name: (number := number * 1.1) for name in METRICS} | {"num_samples": 10}
-            write_json(Path("results/t/m", folder.format(seed), "metrics.json"), values)
+            metrics = Path("results/t/m", folder.format(seed), "metrics.json")
+            write_json(metrics, values)
+            write_json(metrics.with_name("inception.json"), values | {"fid": values["fid"] + 1000})
     checkpoints.save(Path("results/t/m/base/model.safetensors"), nn.Linear(1, 1), {"parameters": 77})
     command = ["report", "table", "--settings", json.dumps(SETTINGS), "--results", "results/t"]
     command += ["--reported", f"{REPOSITORY}/workflow/resources/reported/table2.csv"]
@@ -55,6 +58,8 @@ def cells(table: Path) -> dict[str, dict]:
     [
         ("M", "FID", "fid", "m/base/seed={}/s=0"),
         ("M", "FID with CFG", "cfg_fid", "m/base/seed={}/s=1.5"),
+        ("M", "Inception FID with CFG", "cfg_fid_inception", "m/base/seed={}/s=1.5"),
+        ("CCA", "fid_inception_std", "fid_inception_std", "m/cca/seed={}/s=0"),
         ("CCA", "IS", "inception_score", "m/cca/seed={}/s=0"),
         ("m +cca (β = 0.02,  λ = 1)", "recall_std", "recall_std", "m/cca/seed={}/s=0"),
     ],
@@ -63,9 +68,11 @@ def test_a_number_is_of_the_metrics_of_its_seeds(
     table: Path, row: str, column: str, key: str, folder: str
 ) -> None:
     number = find(table, row, column)
-    paths = [f"results/t/{folder.format(seed)}/metrics.json" for seed in (0, 3)]
+    name, metric = "metrics.json", key.removeprefix("cfg_").removesuffix("_std")
+    if metric == "fid_inception":
+        name, metric = "inception.json", "fid"
+    paths = [f"results/t/{folder.format(seed)}/{name}" for seed in (0, 3)]
     assert list(number.files) == paths
-    metric = key.removeprefix("cfg_").removesuffix("_std")
     assert list(number.files.values()) == [json.loads(Path(path).read_text())[metric] for path in paths]
     reduced = statistics.stdev if key.endswith("_std") else statistics.mean
     assert float(cells(table)[number.row][key]) == pytest.approx(reduced(number.files.values()), rel=1e-5)

@@ -119,6 +119,22 @@ def test_changing_one_lambda_runs_only_its_branch(finished: Path, snakemake: Run
     )
 
 
+def test_inception_beside_the_classifier_adds_its_own_jobs_only(
+    finished: Path, tmp_path: Path, snakemake: Run
+) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    config = (f"evaluation={{inception: {weights}}}",)
+    counts = planned(snakemake(finished, "-n", "results/table2.csv", config=config))
+    assert counts == {
+        "reference_by_inception": 1,
+        "evaluate_by_inception": len(TIER.tables["table2"].experiments()),
+        "evaluate_external_by_inception": 1,
+        "table": 1,
+        "publish_table": 1,
+    }
+
+
 def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: Run) -> None:
     before = (copy / "results/table3.csv").read_bytes()
     run = snakemake(copy, "results/table3.csv", config=("shards=2",))

@@ -23,6 +23,9 @@ class Table(Settings, ABC):
     shows_external: ClassVar[bool] = False
     """Whether other systems have rows in it."""
 
+    shows_inception: ClassVar[bool] = False
+    """Whether FID by Inception's features stands in it too, where the tier measures that."""
+
     @abstractmethod
     def experiments(self) -> list[Experiment]:
         """The experiments that the table needs."""
@@ -63,9 +66,10 @@ class TableSettings(Context):
 
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        others = [experiments.external(name) for name in self.external]
-        qualities = self.qualities(self.table.quality_of())
-        return [results / path for path in [*self.table.files(), *others, *qualities]]
+        files = [*self.table.files(), *(experiments.external(name) for name in self.external)]
+        measured = [path for path in files if path.name == experiments.METRICS] if self.inception else []
+        files += [experiments.beside(path) for path in measured]
+        return [results / path for path in [*files, *self.qualities(self.table.quality_of())]]
 
 
 def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) -> dict:

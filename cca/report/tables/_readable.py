@@ -13,6 +13,8 @@ NAMES = {
     "cfg_scale": "s of CFG",
     "cfg_fid": "FID with CFG ↓",
     "cfg_inception_score": "IS with CFG ↑",
+    "fid_inception": "Inception FID ↓",
+    "cfg_fid_inception": "Inception FID with CFG ↓",
     "num_samples": "samples",
     "psnr": "PSNR ↑",
     "rfid": "rFID of training images ↓",

@@ -11,8 +11,8 @@ from cca.report import tables
 from cca.report.measured import Measured
 from cca.settings import Settings
 
-PLAIN = ("fid", "inception_score", "precision", "recall")
-GUIDED = ("fid", "inception_score")
+GUIDED = ("fid", "inception_score", "fid_inception")
+PLAIN = (*GUIDED, "precision", "recall")
 
 
 class Row(Settings):
@@ -27,6 +27,7 @@ class Table(tables.Table):
     """The measured rows, each from the same seeds."""
 
     shows_external: ClassVar[bool] = True
+    shows_inception: ClassVar[bool] = True
 
     seeds: list[int] = Field(min_length=1)
     measured: list[Row]
@@ -73,20 +74,20 @@ class Table(tables.Table):
 
     def sources(self, measured: Measured, column: str) -> dict[str, list[Path]]:
         """The metrics of a row's seeds, without or with guidance; of its parameters the checkpoint."""
-        others = {
+        files = {
             system.model: [experiments.external(name)] for name, system in measured.context.external.items()
         }
-        return others | {
-            measured.title(row.model, row.finetune): [Experiment(row.model, BASE, 0, 0).checkpoint]
-            if column == "parameters"
-            else [
-                Experiment(row.model, row.finetune, seed, scale).metrics
-                for seed in self.seeds
-                for scale in [row.cfg_scale if column.startswith("cfg_") else 0]
-                if scale is not None
-            ]
-            for row in self.measured
-        }
+        for row in self.measured:
+            scale = row.cfg_scale if column.startswith("cfg_") else 0
+            seeds = [] if scale is None else self.seeds
+            files[measured.title(row.model, row.finetune)] = (
+                [Experiment(row.model, BASE, 0, 0).checkpoint]
+                if column == "parameters"
+                else [Experiment(row.model, row.finetune, seed, scale).metrics for seed in seeds]
+            )
+        if column.removesuffix("_std").endswith("fid_inception"):
+            return {name: [experiments.beside(path) for path in paths] for name, paths in files.items()}
+        return files
 
     @staticmethod
     def external_row(measured: Measured, name: str) -> dict:
@@ -97,7 +98,7 @@ class Table(tables.Table):
             "type": system.type,
             "model": system.model,
             "parameters": system.parameters,
-            **{f"{prefix}{key}": metrics[key] for key in shown},
+            **{f"{prefix}{key}": metrics[key] for key in shown if key in metrics},
             "num_samples": metrics["num_samples"],
             "origin": system.path(measured.folder),
             "beside": system.reported,

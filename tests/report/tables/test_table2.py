@@ -103,3 +103,22 @@ def test_a_metric_without_a_value_is_a_gap(results: Path) -> None:
     path = results / "external/real/metrics.json"
     write_json(path, read_json(path) | {"precision": None})
     assert np.isnan(table(results).set_index("model")["precision"]["real images"])
+
+
+def test_inception_fid_stands_beside_the_other_and_is_not_mixed_with_it(results: Path) -> None:
+    for folder, fid in (("m/base/seed=0/s=0", 31.0), ("external/plain", 32.0), ("external/guided", 33.0)):
+        write_json(results / folder / "inception.json", METRICS | {"fid": fid, "num_samples": 50})
+    write_json(results / "external/real/inception.json", METRICS | {"fid": 34.0, "num_samples": 50})
+    by_inception = settings().model_copy(update={"inception": True})
+    files = [path for path in by_inception.files(results) if path.name == "inception.json"]
+    assert len(files) == 4 and all(path.is_file() for path in files)
+    tables.run(by_inception, results=results, reported=REPORTED, out=results / "table2.csv")
+    rows = (
+        pd.read_csv(results / "table2.csv")
+        .set_index("model")
+        .loc[["Model-M", "ADM-U", "ADM-G", "real images"]]
+    )
+    assert rows["fid_inception"].fillna(0).tolist() == [31.0, 32.0, 0, 34.0]
+    assert rows["cfg_fid_inception"].fillna(0).tolist() == [0, 0, 33.0, 0]
+    assert rows["fid"].fillna(0).tolist() == [1.25, 10.0, 0, 12.0]
+    assert "Inception FID ↓" in (results / "table2.md").read_text()

@@ -1,0 +1,40 @@
+# The same metrics by Inception's features, beside those of the tier's own classifier, for table 2.
+
+if tier.evaluation.inception:
+    REFERENCE_BY_INCEPTION = f"{RESULTS}/reference/inception.npz"
+    INCEPTION_WEIGHTS = [str(path) for path in [tier.evaluation.inception] if path != "download"]
+
+    use rule reference as reference_by_inception with:
+        input:
+            images=rules.data.output,
+            weights=INCEPTION_WEIGHTS,
+        output:
+            REFERENCE_BY_INCEPTION,
+        params:
+            settings=settings(tier.evaluation.by_inception),
+        log:
+            f"{RESULTS}/logs/reference_by_inception.log",
+
+    use rule evaluate as evaluate_by_inception with:
+        input:
+            reference=REFERENCE_BY_INCEPTION,
+            weights=INCEPTION_WEIGHTS,
+            samples=rules.evaluate.input.samples,
+        output:
+            "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/inception.json",
+        params:
+            settings=settings(tier.evaluation.by_inception),
+        log:
+            "results/{tier}/logs/evaluate/{model}_{finetune}_seed={seed}_s={scale}_by_inception.log",
+
+    use rule evaluate_external as evaluate_external_by_inception with:
+        input:
+            reference=REFERENCE_BY_INCEPTION,
+            weights=INCEPTION_WEIGHTS,
+            samples=samples_of_system,
+        output:
+            f"{RESULTS}/external/{{system}}/inception.json",
+        params:
+            settings=settings(tier.evaluation.by_inception),
+        log:
+            f"{RESULTS}/logs/external/evaluate_{{system}}_by_inception.log",
