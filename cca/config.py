@@ -208,8 +208,8 @@ class Tier(Settings):
         if (inception := self.evaluation.inception) is not None:
             if self.classifier is None:
                 raise CCAError(
-                    f"key 'evaluation.inception' goes with evaluation.extractor '{CLASSIFIER}': with Inception "
-                    "as extractor FID is Inception's already; remove the key"
+                    f"key 'evaluation.inception' goes with evaluation.extractor '{CLASSIFIER}': with "
+                    "Inception as extractor FID is Inception's already; remove the key"
                 )
             if isinstance(inception, Path) and not inception.is_file():
                 raise CCAError(f"key 'evaluation.inception': {inception}: no such file")
