@@ -44,6 +44,13 @@ class World:
     model: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n``: what a module's tests share, or the tests of the smoke DAG's run, is made in one process."""
+    for item in items:
+        group = "smoke DAG" if "finished" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Small tensors are quickest on one thread, and results repeat."""
