@@ -1,16 +1,14 @@
 """Time of drawing an image's codes, beside other implementations with the same weights, in one process.
 
 The other is a plain loop that concatenates its keys and values at each token, or the official code of
-LlamaGen or VAR from a checkout. Both take turns, without and with guidance; ratios are of medians.
-Codes become no pixels here: that costs the same for all.
+LlamaGen or VAR, whose checkout is on PYTHONPATH. Both take turns, without and with guidance; ratios are
+of medians. Codes become no pixels here: that costs the same for all.
 """
 
 import argparse
 import platform
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from cca import models, tokenizers
 from cca.guidance import Guidance
-from cca.models import ARModel, llamagen
+from cca.models import ARModel, llamagen, var
 from cca.rng import sample_uniforms, seed_torch
 
 Draw = Callable[[float], object]
@@ -74,7 +72,6 @@ def plain(model: llamagen.Model, labels: Tensor) -> Draw:
 
 def official_llamagen(model: ARModel, labels: Tensor, args: argparse.Namespace) -> Draw:
     """``generate`` of FoundationVision/LlamaGen."""
-    sys.path.insert(0, str(args.checkout))
     from autoregressive.models.generate import generate
     from autoregressive.models.gpt import ModelArgs, Transformer
 
@@ -85,13 +82,13 @@ def official_llamagen(model: ARModel, labels: Tensor, args: argparse.Namespace) 
     return lambda scale: generate(other, labels, model.num_tokens, cfg_scale=scale + 1)
 
 
-def official_var(model: ARModel, labels: Tensor, args: argparse.Namespace) -> Draw:
+def official_var(model: var.Model, labels: Tensor, args: argparse.Namespace) -> Draw:
     """``autoregressive_infer_cfg`` of FoundationVision/VAR, up to the pixels."""
-    sys.path.insert(0, str(args.checkout))
     from models import build_vae_var
 
     made = {"V": model.vocab_size, "Cvae": model.word_embed.in_features, "ch": 32, "patch_nums": SCALES}
-    _, other = build_vae_var(labels.device, **made, num_classes=model.num_classes, depth=args.layers)
+    coder, other = build_vae_var(labels.device, **made, num_classes=model.num_classes, depth=args.layers)
+    coder.quantize.load_state_dict(model.quantizer.state_dict(), strict=False)  # theirs counts uses as well
     other.load_state_dict(model.state_dict())
     other.eval()
     other.vae_proxy[0].fhat_to_img = lambda features: features
@@ -142,7 +139,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("against", choices=["plain", "llamagen", "var"])
-    parser.add_argument("checkout", type=Path, nargs="?", help="of the official repository")
     parser.add_argument("--dim", type=int, default=256, help="LlamaGen's; 64 a head")
     parser.add_argument("--layers", type=int, default=5, help="VAR's dim is 64 times as much")
     parser.add_argument("--side", type=int, default=8, help="LlamaGen's: codes a side")
@@ -153,8 +149,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    if (args.against == "plain") == (args.checkout is not None):
-        parser.error("llamagen and var want a checkout of the official repository, plain does not")
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seed_torch("benchmark")
