@@ -25,6 +25,9 @@ RULES = {
 }
 """Rules whose jobs are heavy; all others are content with a profile's ``default-resources``."""
 
+TOGETHER = {"finetune", "pretrain"}
+"""Rules of one model that several processes, on several nodes too, train together."""
+
 DEFAULT = "default"  # the entry of all heavy rules without one of their own
 
 
@@ -32,7 +35,7 @@ class Resources(Settings):
     """A job's share of a cluster, on its first attempt."""
 
     gpus: int = Field(default=0, ge=0, description="of each node")
-    nodes: int = Field(default=1, ge=1, description="on more than one, only finetuning can compute")
+    nodes: int = Field(default=1, ge=1, description="on more than one, only training of models can compute")
     cpus: int = Field(default=1, ge=1, description="cores of each node; training reads and draws on them")
     mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
     runtime: int = Field(default=60, ge=1, description="minutes, grow with attempts")
@@ -79,5 +82,6 @@ def check(resources: dict[str, Resources]) -> None:
         if name not in RULES | {DEFAULT}:
             known = ", ".join(sorted(RULES | {DEFAULT}))
             raise CCAError(f"section 'resources': '{name}' is not one of: {known}")
-        if asked.nodes > 1 and name != "finetune":
-            raise CCAError(f"key 'resources.{name}.nodes': only 'finetune' computes on several nodes")
+        if asked.nodes > 1 and name not in TOGETHER:
+            able = " and ".join(f"'{rule}'" for rule in sorted(TOGETHER))
+            raise CCAError(f"key 'resources.{name}.nodes': only {able} compute on several nodes")

@@ -30,10 +30,10 @@ def finetuning(folder: Path, out: str, progress: Progress | None = None, **setti
     finetune.run(checked, **files, out=folder / f"{out}.safetensors", seed=0, progress=progress)
 
 
-def pretraining(folder: Path, out: str) -> None:
+def pretraining(folder: Path, out: str, **settings: object) -> None:
     """Five steps of stage ``pretrain``."""
     values = {"family": "llamagen", "architecture": {"dim": 16, "layers": 2, "heads": 2, "multiple_of": 16}}
-    values |= {"steps": 5, "batch_size": BATCH, "label_dropout": 0.3, "optimisation": OPTIMISATION}
+    values |= {"steps": 5, "batch_size": BATCH, "label_dropout": 0.3, "optimisation": OPTIMISATION} | settings
     files = {"tokenizer": folder / "tokenizer.safetensors", "codes": folder / "codes.npz"}
     pretrain.run(
         validate(pretrain.PretrainSettings, values, "test"), **files, out=folder / f"{out}.safetensors"
@@ -78,6 +78,7 @@ def main(folder: Path) -> None:
     stopped_and_resumed(folder, "dropout_resumed", dropout=True)
     stopped_and_resumed(folder, "sharded_resumed", sharded=True, micro_batch=3)
     pretraining(folder, "pretrained")
+    pretraining(folder, "pretrained_sharded", sharded=True)
     leave()
 
 

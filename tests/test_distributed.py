@@ -101,8 +101,9 @@ def test_two_processes_finetune_as_one(runs: Path, alone: Path, name: str) -> No
         assert (weights[key] - value).norm() <= 2e-3 * moved
 
 
-def test_two_processes_pretrain_as_one(runs: Path, alone: Path) -> None:
-    for row, expected in zip(log(runs / "pretrained.x"), log(alone / "pretrained.x"), strict=True):
+@pytest.mark.parametrize("name", ["pretrained", "pretrained_sharded"])
+def test_two_processes_pretrain_as_one(runs: Path, alone: Path, name: str) -> None:
+    for row, expected in zip(log(runs / f"{name}.x"), log(alone / "pretrained.x"), strict=True):
         assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
 
 

@@ -36,7 +36,7 @@ def test_gpus_are_a_nodes_and_processes_are_all() -> None:
         ({"fine-tune": Resources()}, r"section 'resources': 'fine-tune' is not one of: .*default.*finetune"),
         (
             {"sample": Resources(nodes=2)},
-            r"key 'resources.sample.nodes': only 'finetune' computes on several",
+            r"key 'resources.sample.nodes': only 'finetune' and 'pretrain' compute on several",
         ),
     ],
 )

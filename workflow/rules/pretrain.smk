@@ -20,4 +20,5 @@ rule pretrain:
         **needs("pretrain"),
     shell:
         "cca --threads {threads} pretrain --settings {params.settings:q} --tokenizer {input.tokenizer:q}"
-        " --codes {input.codes:q} --out {output:q} > {log:q} 2>&1"
+        " --codes {input.codes:q} --out {output:q}"
+        " --processes {resources.processes} --nodes {resources.nodes} > {log:q} 2>&1"
