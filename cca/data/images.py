@@ -186,7 +186,10 @@ def _images(arrays: dict[str, np.ndarray], part: str, path: Path) -> np.ndarray 
 def require_heldout(data: ImageData, path: Path) -> None:
     """Raise a `CCAError` if there are no held-out images."""
     if not len(data.heldout_images):
-        raise CCAError(f"{path}: no held-out images, for the source has none: set data.heldout_fraction")
+        raise CCAError(
+            f"{path}: no held-out images, for the source has none: add them (ImageNet's are in its folder "
+            "'val'), or set data.heldout_fraction"
+        )
 
 
 def check_labels(labels: np.ndarray, num_classes: int, path: Path) -> None:
