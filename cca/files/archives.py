@@ -1,5 +1,6 @@
 """Reading ``.npz`` files of unknown origin: a piece at a time, and nothing in them is believed."""
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,8 +56,7 @@ class Archive:
     def read(self, name: str) -> np.ndarray:
         """A whole array; look at its `header` first."""
         with self._open(name) as (stream, shape, fortran, dtype):
-            content = _exactly(stream, prod(shape) * dtype.itemsize)
-            return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+            return _array(stream, dtype, shape[::-1]).T if fortran else _array(stream, dtype, shape)
 
     def read_small(self, name: str, shape: tuple[int, ...], kinds: str) -> np.ndarray:
         """An array that must have this shape and one of these kinds of types (`numpy.dtype.kind`)."""
@@ -74,7 +74,7 @@ class Archive:
                 raise CCAError(f"{self.path}: '{name}' is in Fortran order; save np.ascontiguousarray of it")
             for start in range(0, shape[0], rows):
                 piece = (min(rows, shape[0] - start), *shape[1:])
-                yield np.frombuffer(_exactly(stream, prod(piece) * dtype.itemsize), dtype).reshape(piece)
+                yield _array(stream, dtype, piece)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[zipfile.ZipExtFile, tuple[int, ...], bool, np.dtype]]:
@@ -101,6 +101,8 @@ class Archive:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype.hasobject:
                 raise CCAError(f"{self.path}: '{name}' holds pickled objects, which are never loaded")
+            if dtype.kind == "V":
+                raise CCAError(f"{self.path}: '{name}' holds structures; save their fields as arrays")
             if min(shape, default=0) < 0 or stream.tell() + prod(shape) * dtype.itemsize != info.file_size:
                 raise CCAError(f"{self.path}: '{name}' is truncated or longer than its shape {shape} says")
             yield stream, shape, fortran, dtype
@@ -117,11 +119,16 @@ class Archive:
             ) from error
 
 
-def _exactly(stream: zipfile.ZipExtFile, count: int) -> bytearray:
-    content = bytearray(count)
+def _array(stream: zipfile.ZipExtFile, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """The next values of a stream, in C order; NumPy would make strings of what are no characters, too."""
+    content = bytearray(prod(shape) * dtype.itemsize)
     rest = memoryview(content)
     while rest and (read := stream.readinto(rest[: 2**20])):
         rest = rest[read:]
     if rest:
         raise EOFError(f"{len(rest)} bytes are missing")
-    return content
+    if dtype.kind == "U":
+        characters = np.frombuffer(content, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if characters.max(initial=0) > sys.maxunicode:
+            raise ValueError("a text of numbers that are no characters")
+    return np.frombuffer(content, dtype).reshape(shape)

@@ -22,6 +22,7 @@ from cca.files import (
     write_json,
     write_npz,
 )
+from cca.files.archives import Archive
 from cca.rng import generator
 
 
@@ -85,6 +86,24 @@ def test_npz_round_trip(tmp_path: Path) -> None:
     assert list(arrays) == ["b"] and (arrays["b"] == np.eye(2)).all()
 
 
+@pytest.mark.parametrize("dtype", ["<U2", ">U2"])
+def test_texts_in_npz_are_every_character_or_refused(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "x.npz"
+    write_npz(path, text=np.array(["a\U0010ffff", "", "\udcff"], dtype))
+    assert read_npz(path)["text"].tolist() == ["a\U0010ffff", "", "\udcff"]
+    write_npz(path, text=np.array([ord("a"), 0x110000], dtype.replace("U2", "u4")).view(dtype))
+    with pytest.raises(CCAError, match="a text of numbers that are no characters"):
+        read_npz(path)
+
+
+def test_arrays_in_fortran_order_and_in_pieces(tmp_path: Path) -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    np.savez(tmp_path / "x.npz", c=array, f=np.asfortranarray(array))
+    archive = Archive(tmp_path / "x.npz")
+    assert (archive.read("f") == array).all() and (archive.read("c") == array).all()
+    assert (np.concatenate(list(archive.stream("c", 1))) == array).all()
+
+
 def truncated(path: Path) -> None:
     write_npz(path, a=np.random.default_rng(0).integers(255, size=10_000))
     path.write_bytes(path.read_bytes()[:-5000])
@@ -114,6 +133,7 @@ def bare(path: Path) -> None:
         (truncated, "damaged or not an .npz file"),
         (flipped, "damaged or not an .npz file"),
         (pickled, "'a' holds pickled objects, which are never loaded"),
+        (lambda path: np.savez(path, a=np.zeros(2, "U1,i4")), "'a' holds structures"),
         (bare, "a bare .npy array"),
         (lambda path: write_npz(path, b=np.arange(3)), "array 'a' is missing; the file holds b"),
     ],
