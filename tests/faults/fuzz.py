@@ -3,13 +3,14 @@
     python -m tests.faults.fuzz --minutes 10 --seed 0 --out report.md
 
 A case is one valid file of the corpus, one mutation and one reading, all of it from the seed and the case's
-number. It is *loaded*, or *refused* with a `CCAError` of one line. Anything else is *lost*, and makes the
-status 1: another exception, several lines, a crash, more than `SECONDS` or `MEMORY`, a pickle that was
-executed, a file that appeared.
+number. It is *loaded*, or *refused* with a `CCAError` of one line of text. Anything else is *lost*, and makes
+the status 1: another exception, several lines, bytes that are no text, a crash, more than `SECONDS` or
+`MEMORY`, a pickle that was executed, a file that appeared.
 """
 
 import argparse
 import gc
+import json
 import multiprocessing
 import os
 import resource
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -71,11 +72,14 @@ def run(entries: list[Entry], folder: Path, seed: int, number: int) -> Case:
 def _outcome(entry: Entry, path: Path) -> tuple[str, str]:
     try:
         entry.read(path)
-    except CCAError as error:
-        lines = str(error).splitlines()
-        return ("refused", lines[0]) if len(lines) == 1 else ("lost", f"{len(lines)} lines: {error!r}")
     except BaseException as error:
-        return "lost", f"{type(error).__name__}: {error}"
+        printed = str(error).encode(errors="backslashreplace")  # by the command line, on stderr
+        told = printed.decode(errors="backslashreplace")
+        if not isinstance(error, CCAError):
+            return "lost", f"{type(error).__name__}: {told}"
+        if told.encode() != printed or len(told.splitlines()) != 1:
+            return "lost", f"not one line of text: {told!r}"
+        return "refused", told
     return "loaded", ""
 
 
@@ -88,7 +92,7 @@ def _work(entries: list[Entry], folder: Path, seed: int, first: int, results: Co
     number = first
     while True:
         case = run(entries, folder, seed, number)
-        results.send(case)
+        results.send_bytes(json.dumps(asdict(case)).encode())
         number += 1
         if number % 100 == 0:
             gc.collect()
@@ -109,18 +113,20 @@ def campaign(folder: Path, seed: int, seconds: float, cases: int | None = None) 
         worker.start()
         sender.close()
         while time.monotonic() < end and number != cases:
+            told = f"more than {SECONDS} s"
             try:
-                if not receiver.poll(SECONDS):
-                    yield _lost(entries, seed, number, f"more than {SECONDS} s")
+                if receiver.poll(SECONDS):
+                    yield Case(**json.loads(receiver.recv_bytes()))
                     number += 1
-                    break
-                yield receiver.recv()
-                number += 1
+                    continue
             except EOFError:
                 worker.join()
-                yield _lost(entries, seed, number, f"crashed with status {worker.exitcode}")
-                number += 1
-                break
+                told = f"crashed with status {worker.exitcode}"
+            except ValueError:
+                told = "an answer that cannot be read"
+            yield _lost(entries, seed, number, told)
+            number += 1
+            break
         worker.kill()
         worker.join()
         receiver.close()

@@ -2,10 +2,15 @@
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+
+from cca.errors import CCAError
 
 from . import fuzz
 from .corpus import Entry
@@ -26,6 +31,11 @@ def unpickled(path: Path) -> None:
     pickle.loads(path.read_bytes())
 
 
+def broken(path: Path) -> None:
+    """A message with what is no character, which NumPy makes strings of and no pickle is read with."""
+    raise CCAError(f"{path}: {np.array([97, 0x110000], np.uint32).view('U2')[0]}")
+
+
 def payload(data: bytes, rng: Random, canary: Path) -> bytes:
     return pickle.dumps(Payload(canary))
 
@@ -35,6 +45,7 @@ def payload(data: bytes, rng: Random, canary: Path) -> bytes:
     [
         (unpickled, "a pickle was executed"),
         (lambda path: 1 / 0, "ZeroDivisionError"),
+        (broken, "not one line of text: "),
         (lambda path: path.with_name("stray").touch(), "a file appeared"),
     ],
 )
@@ -53,3 +64,22 @@ def test_mutations_follow_from_their_seed(tmp_path: Path) -> None:
     for mutate in fuzz.MUTATIONS:
         first, again = ([mutate(data, Random(seed), tmp_path) for seed in range(20)] for _ in range(2))
         assert first == again and len(set(first)) > 1
+
+
+def spoilt(entries: list[Entry], folder: Path, seed: int, first: int, results: Connection) -> None:
+    results.send_bytes(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("work", "told"), [(fuzz._work, "not one line of text: "), (spoilt, "an answer that cannot be read")]
+)
+def test_no_answer_ends_the_campaign(
+    tmp_path: Path, work: Callable, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    monkeypatch.setattr(fuzz, "make", lambda folder: [Entry("a loader", tmp_path / "file", broken)])
+    monkeypatch.setattr(fuzz, "MUTATIONS", [payload])
+    monkeypatch.setattr(fuzz, "_work", work)
+    cases = list(fuzz.campaign(tmp_path, seed=0, seconds=120, cases=2))
+    assert [(case.number, case.outcome) for case in cases] == [(0, "lost"), (1, "lost")]
+    assert all(case.told.startswith(told) for case in cases)
