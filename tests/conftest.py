@@ -45,7 +45,7 @@ class World:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n``: what a module's tests share, or the tests of the smoke DAG's run, is made in one process."""
+    """With ``-n``: tests of one module, and those of the run of the smoke DAG, are of one process."""
     for item in items:
         group = "smoke DAG" if "finished" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))

@@ -77,7 +77,7 @@ class Measured:
         """
         chosen = [Experiment(model, finetune, seed, scale) for seed in seeds]
         runs = [self.metrics(experiment) for experiment in chosen]
-        summary = {}
+        summary: dict[str, float] = {}
         for name in METRICS:
             summary |= _over_seeds(name, [run[name] for run in runs])
         if self.context.inception:

@@ -78,12 +78,13 @@ class Table(tables.Table):
             system.model: [experiments.external(name)] for name, system in measured.context.external.items()
         }
         for row in self.measured:
-            scale = row.cfg_scale if column.startswith("cfg_") else 0
-            seeds = [] if scale is None else self.seeds
+            scale = row.cfg_scale if column.startswith("cfg_") else 0.0
             files[measured.title(row.model, row.finetune)] = (
                 [Experiment(row.model, BASE, 0, 0).checkpoint]
                 if column == "parameters"
-                else [Experiment(row.model, row.finetune, seed, scale).metrics for seed in seeds]
+                else []
+                if scale is None
+                else [Experiment(row.model, row.finetune, seed, scale).metrics for seed in self.seeds]
             )
         if column.removesuffix("_std").endswith("fid_inception"):
             return {name: [experiments.beside(path) for path in paths] for name, paths in files.items()}

@@ -52,7 +52,9 @@ def test_images_stay_in_their_files_and_are_what_they_are_when_asked_for(
     assert out.stat().st_size < 100_000
     data = images.load(out)
     assert isinstance(data.train_images, FileImages) and data.train_images.shape == (1001, 16, 16, 3)
-    with pytest.raises(CCAError, match="no held-out images.*: add them .ImageNet's are in its folder 'val'."):
+    with pytest.raises(
+        CCAError, match=r"no held-out images.*: add them .ImageNet's are in its folder 'val'."
+    ):
         images.require_heldout(data, out)
     assert data.train_labels.tolist() == [0, *range(1000)]
     # The same files by the source that reads all pixels at once.
