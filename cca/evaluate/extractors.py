@@ -1,46 +1,38 @@
-"""Feature extractors, all of them registered with torch-fidelity, and one pass of images through one."""
+"""Feature extractors, our classifier or one of torch-fidelity's, and one pass of images through one."""
 
-import io
 import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-from torch_fidelity.utils import create_feature_extractor
 from tqdm import tqdm
 
-from cca.checkpoints import read_torch
 from cca.errors import CCAError
-from cca.evaluate.classifier import ClassifierOutput, load_classifier, to_input
+from cca.evaluate.classifier import Classifier, load_classifier, to_input
 from cca.evaluate.images import ArrayImages, Images
-from cca.evaluate.inception import InceptionWithSpatial, published_weights
-from cca.evaluate.protocol import CLASSIFIER, INCEPTION, SPATIAL
+from cca.evaluate.protocol import CLASSIFIER, SPATIAL
 from cca.evaluate.samples import Features
-from cca.files import require, sha256
+from cca.files import sha256
 
 T = TypeVar("T")
 
 
-class ClassifierExtractor(FeatureExtractorBase):
-    """The domain classifier as torch-fidelity wants it: the features of `ClassifierOutput`."""
+class ClassifierExtractor(nn.Module):
+    """Chosen features of the domain classifier."""
 
-    def __init__(
-        self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs: object
-    ):
-        super().__init__(name, features_list)
-        self.classifier = load_classifier(Path(feature_extractor_weights_path))
-        self.spatial_channels = self.classifier.architecture.spatial_channels
+    def __init__(self, classifier: Classifier, features: tuple[str, ...]):
+        super().__init__()
+        self.classifier, self.features = classifier, features
+        self.spatial_channels = classifier.architecture.spatial_channels
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Uint8 RGB images (B, 3, size, size) to the requested features, in the order requested.
+        """Uint8 RGB images (B, 3, size, size) to the features, in the order given.
 
         Raises:
             CCAError: images of another size than the classifier was trained on.
@@ -51,32 +43,12 @@ class ClassifierExtractor(FeatureExtractorBase):
                 f"images of {images.shape[3]} x {images.shape[2]} px; the classifier was trained on {size} px"
             )
         output = self.classifier(images)
-        return tuple(getattr(output, name) for name in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """Names of the features."""
-        return ClassifierOutput._fields
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """Class scores for the Inception Score, pooled features for the others."""
-        return "logits" if metric == "isc" else "pool"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """Not worth it."""
-        return False
-
-
-for _name, _class in ((CLASSIFIER, ClassifierExtractor), (INCEPTION, InceptionWithSpatial)):
-    if _name not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(_name, _class)
+        return tuple(getattr(output, name) for name in self.features)
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """An extractor by its name in torch-fidelity's registry, the file of its weights, sFID's feature."""
+    """An extractor by its name, the classifier's or one of torch-fidelity's; its weights, sFID's feature."""
 
     name: str
     weights: Path | None = None
@@ -108,58 +80,22 @@ def load(extractor: Extractor, device: torch.device | str = "cpu") -> Loaded:
     Raises:
         CCAError: no such extractor; weights that are missing, not a plain state dict, or another network's.
     """
-    if extractor.name not in FEATURE_EXTRACTORS_REGISTRY:
-        known = ", ".join(sorted(FEATURE_EXTRACTORS_REGISTRY))
-        raise CCAError(f"'{extractor.name}' is not one of the extractors: {known}")
-    weights = extractor.weights
-    if weights is None and extractor.name == CLASSIFIER:
-        raise CCAError(f"extractor {CLASSIFIER} needs the file of its weights, made by the stage 'features'")
-    if weights is None and extractor.name == INCEPTION:
-        weights = published_weights()
-    layers = _layers(FEATURE_EXTRACTORS_REGISTRY[extractor.name], extractor.spatial)
-    options: dict[str, Any] = {"verbose": False}
-    if weights is not None:
-        given = str(weights) if extractor.name == CLASSIFIER else plain(weights)
-        options["feature_extractor_weights_path"] = given
-    try:
-        network = create_feature_extractor(extractor.name, list(layers.values()), cuda=False, **options)
-    except (RuntimeError, ValueError, OSError, AttributeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CCAError(f"{weights or extractor.name}: cannot build {extractor.name} ({reason})") from None
+    if extractor.name == CLASSIFIER:
+        if extractor.weights is None:
+            raise CCAError(
+                f"extractor {CLASSIFIER} needs the file of its weights, made by the stage 'features'"
+            )
+        weights: Path | None = extractor.weights
+        features = ("pool", extractor.spatial, "logits")
+        network: nn.Module = ClassifierExtractor(load_classifier(extractor.weights), features)
+        layers: tuple[str, ...] = ("pool", "spatial", "logits")
+    else:
+        from cca.evaluate import fidelity  # torch-fidelity takes longer to import than all else together
+
+        network, layers, weights = fidelity.build(extractor.name, extractor.weights, extractor.spatial)
     checksum = None if weights is None else sha256(weights)
     device = torch.device(device)
-    return Loaded(network.to(device).eval(), tuple(layers), extractor.name, checksum, device)
-
-
-def plain(weights: Path) -> io.BytesIO:
-    """A PyTorch file of tensors only, written anew: torch-fidelity unpickles what it is given unrestricted.
-
-    Raises:
-        CCAError: missing, damaged, or a file of anything but named tensors.
-    """
-    if require(weights).suffix == ".safetensors":  # which torch.load would read in its own way
-        raise CCAError(
-            f"{weights}: not Inception's weights; for this project's classifier add "
-            "--settings '{extractor: cca-classifier}'"
-        )
-    state = read_torch(weights)
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CCAError(f"{weights}: not a plain PyTorch state dict: it holds more than named tensors")
-    stream = io.BytesIO()
-    torch.save(dict(state), stream)
-    stream.seek(0)
-    return stream
-
-
-def _layers(extractor: type[FeatureExtractorBase], spatial: str) -> dict[str, str]:
-    """Which of an extractor's features are our pooled and spatial features and class logits."""
-    layers = {"pool": extractor.get_default_feature_layer_for_metric("fid")}
-    if spatial in extractor.get_provided_features_list():
-        layers["spatial"] = spatial
-    scores = extractor.get_default_feature_layer_for_metric("isc")
-    if scores != layers["pool"]:  # torch-fidelity offers pooled features as "scores" of networks without any
-        layers["logits"] = scores
-    return layers
+    return Loaded(network.to(device).eval().requires_grad_(False), layers, extractor.name, checksum, device)
 
 
 def extract(images: Images | np.ndarray, extractor: Loaded, batch_size: int = 64) -> Features:

@@ -16,7 +16,9 @@ METRICS: tuple[str, ...] = get_args(Metric)  # in the order of the paper's Table
 class EvaluationSettings(Settings):
     """The protocol; the defaults are the ADM suite's, but for its distances in float16."""
 
-    extractor: str = Field(default=INCEPTION, description="a name registered with torch-fidelity")
+    extractor: str = Field(
+        default=INCEPTION, description="cca-classifier, or a name of torch-fidelity's registry"
+    )
     batch_size: int = Field(default=64, ge=1, description="images extracted together")
     k: int = Field(default=3, ge=1, description="neighbours of precision and recall")
     adm_float16: bool = Field(default=False, description="distances in float16, as the ADM suite")

@@ -18,7 +18,7 @@ from cca.data import codes, encode, images
 from cca.data.codes import JoinSettings
 from cca.data.encode import CodesSettings
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, load_classifier
-from cca.evaluate.extractors import plain
+from cca.evaluate.fidelity import plain
 from cca.evaluate.samples import Features, read_side, write_features
 from cca.evaluate.verify import lookup
 from cca.files import pictures, write_json, write_npz
