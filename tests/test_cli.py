@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 from torch import nn
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from cca import checkpoints, cli
 from cca.files import write_json
@@ -120,15 +122,15 @@ def test_a_misplaced_debug_is_an_error_like_any_other(fails: object, tmp_path: P
     assert "No such option: --debug" in line
 
 
-def stages(app: typer.Typer, *before: str) -> list[tuple[str, ...]]:
-    """The words of every command of the app."""
-    words = [(*before, command.name or command.callback.__name__) for command in app.registered_commands]
-    for group in app.registered_groups:
-        words += [(*before, group.name), *stages(group.typer_instance, *before, group.name)]
-    return words
+def stages(group: TyperGroup, *before: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command of a group."""
+    for name, command in group.commands.items():
+        yield (*before, name)
+        if isinstance(command, TyperGroup):
+            yield from stages(command, *before, name)
 
 
-@pytest.mark.parametrize("words", stages(cli.app), ids=" ".join)
+@pytest.mark.parametrize("words", list(stages(get_command(cli.app))), ids=" ".join)
 def test_help_of_every_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: tuple[str, ...]
 ) -> None:

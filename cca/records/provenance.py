@@ -42,8 +42,8 @@ PACKAGES = [
     "torchvision",
 ]
 SUFFIX = ".provenance.json"
-COMMAND_LINE = {"cca.cli", "cca.options", "cca.records.provenance", "cca.runner"}
-"""Modules that every stage is started by and that no result depends on."""
+COMMAND_LINE = ("cca.cli.", "cca.records.provenance.", "cca.runner.")
+"""Modules, and all in them, that every stage is started by and that no result depends on."""
 
 
 def record_path(artefact: Path) -> Path:
@@ -237,7 +237,8 @@ def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], argu
 
 def code_checksum(module: str, loaded: Collection[str] = sys.modules) -> str:
     """`cca.records.codebase.digest` of a stage's module and all of ``cca`` loaded for it, plug-ins too."""
-    return digest(module, *({name for name in loaded if name.startswith("cca.")} - COMMAND_LINE))
+    ours = {name for name in loaded if name.startswith("cca.") and not f"{name}.".startswith(COMMAND_LINE)}
+    return digest(module, *ours)
 
 
 def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:

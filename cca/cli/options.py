@@ -64,6 +64,7 @@ Nodes = Annotated[
         help="Hosts that they are on: of a SLURM job, or told by MASTER_ADDR, MASTER_PORT and NODE_RANK.",
     ),
 ]
+TierFolder = Annotated[Path, typer.Option(help="Folder of the tier files.")]
 SizePreset = Annotated[
     str | None, typer.Option(help="Size preset: cpu, gpu, or auto, by the machine; default: the tier file's.")
 ]
