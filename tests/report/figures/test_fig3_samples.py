@@ -1,0 +1,65 @@
+"""Figure 3 shows the images of the files, the same labels in every column."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cca.errors import CCAError
+from cca.experiments import Experiment
+from cca.files import read_json, read_npz, write_npz
+from cca.report.figures.fig3_samples import grid
+
+from .conftest import axes_of, model_of, points_of, settings, shard_of
+
+
+def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(made: Path) -> None:
+    points = points_of(made, "fig3_samples")
+    axes = axes_of("fig3_samples", points)
+    assert len(axes) == 6 and len(points) == 6 * 9
+    groups = points.groupby(["panel", "method"], sort=False)
+    for axis, ((title, method), panel) in zip(axes, groups, strict=True):
+        base = points[(points["panel"] == title) & (points["method"] == "base")]
+        for column in ("place", "sample", "label"):
+            assert panel[column].tolist() == base[column].tolist()
+        assert sorted(panel["sample"]) == list(range(9)) and panel["label"].is_monotonic_increasing
+        experiment = {
+            "base": Experiment(model_of(title), "base", 1, 0),
+            "cca": Experiment(model_of(title), "cca_lambda=3", 1, 0),
+            "cfg": Experiment(model_of(title), "base", 1, 0.5),
+        }[method]
+        shard = read_npz(shard_of(made, experiment))
+        assert shard["labels"][panel["sample"]].tolist() == panel["label"].tolist()
+        shown = axis.get_images()[0].get_array()
+        for place, sample in zip(panel["place"], panel["sample"], strict=True):
+            row, column = (9 * step for step in divmod(place, 3))
+            assert (shown[row : row + 8, column : column + 8] == shard["arr_0"][sample]).all()
+        score = read_json(made / experiment.metrics)["inception_score"]
+        assert axis.get_title().endswith(f"IS {score:.2f}")
+    axes = axes_of("fig3_samples", points.assign(inception_score=np.nan))
+    assert all(axis.get_title().endswith("\nIS -") for axis in axes)
+    with pytest.raises(CCAError, match=r"shard_0.npz: 20 samples are too few for fig3's side of 5"):
+        points_of(made, "fig3_samples", side=5)
+
+
+def test_fig3_shows_the_samples_made_last(made: Path) -> None:
+    experiment = Experiment("a", "base", 1, 0)
+    known = shard_of(made, experiment)
+    other = shard_of(made, experiment, shards=10)
+    write_npz(other, **read_npz(known))
+    for newest, older in ((known, other), (other, known)):
+        os.utime(older, (1, 1))
+        os.utime(newest, (2, 2))
+        assert set(points_of(made, "fig3_samples").query("panel == 'Model-A'")["shard"]) > {str(newest)}
+        assert newest in settings("fig3_samples").files(made)
+        assert older not in settings("fig3_samples").files(made)
+    other.unlink()
+    assert not [path for path in settings("fig3_samples").figure.files() if path.suffix == ".npz"]
+
+
+def test_a_grid_separates_its_images_by_white_lines() -> None:
+    drawn = grid(np.zeros((4, 32, 32, 3), dtype=np.uint8))
+    assert drawn.shape == (66, 66, 3)
+    assert (drawn[32:34] == 255).all() and (drawn[:, 32:34] == 255).all()
+    assert (drawn == 0).all(axis=2).sum() == 4 * 32 * 32
