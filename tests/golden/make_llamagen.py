@@ -5,12 +5,9 @@ Needs checkouts of FoundationVision/LlamaGen at ce98ec4 and of thu-ml/CCA at 7d5
     PYTHONPATH=LlamaGen python tests/golden/make_llamagen.py CCA
 """
 
-import re
 import sys
-import textwrap
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,23 +15,19 @@ import torch.nn.functional as F
 from autoregressive.models import generate as official
 from autoregressive.models import gpt
 from conftest import (
-    BETA,
     CLASSES,
     LABELS,
-    LAM,
     LLAMAGEN,
-    NEGATIVES,
-    OBJECTIVES,
     VQ,
     codes,
     fill,
-    gradients,
     meta,
     photograph,
     picture,
     write_keys,
 )
 from dataset.augmentation import center_crop_arr
+from official_losses import loss_arrays
 from PIL import Image
 from tokenizer.tokenizer_image import vq_model
 from torchvision import transforms
@@ -62,43 +55,16 @@ def log_probs(model: gpt.Transformer, tokens: torch.Tensor, labels: torch.Tensor
     return torch.gather(logits.log_softmax(-1), dim=2, index=tokens.unsqueeze(2)).squeeze(2)
 
 
-def loss_text(script: Path) -> str:
-    """The lines of the official script that compute the loss."""
-    text = re.search(
-        r'\n( +)if args.loss_type == "CCA":.*?(?=\n +# backward pass)', script.read_text(), re.S
-    )[0]
-    return textwrap.dedent(text)
-
-
 def model_arrays(cca: Path) -> dict[str, np.ndarray]:
     """Log-likelihoods, greedy codes, and every objective's loss and gradients."""
     tokens = codes("llamagen", 4, SIDE**2, VQ["codebook_size"])
-    labels, negatives = torch.tensor(LABELS), torch.tensor(NEGATIVES)
-    model, reference = transformer(), transformer("reference ")
+    labels, model = torch.tensor(LABELS), transformer()
+
+    def likelihoods(model: gpt.Transformer, labels: torch.Tensor) -> torch.Tensor:
+        return log_probs(model, tokens.repeat(2, 1), labels).sum(-1)
+
     arrays = {"log_probs": log_probs(model, tokens, labels).detach().numpy()}
-    sides = torch.cat([labels, negatives])
-    for objective in OBJECTIVES:
-        policy = transformer()
-        with torch.no_grad():
-            frozen = log_probs(reference, tokens.repeat(2, 1), sides).sum(-1)
-        g = log_probs(policy, tokens.repeat(2, 1), sides).sum(-1) - frozen
-        kind = {"cca": "CCA", "dpo": "DPO", "unlearn": "unlearning"}[objective]
-        names = {
-            "args": SimpleNamespace(loss_type=kind, beta=BETA, lambda_=LAM, uncond_ratio=0.1),
-            "img_logp_gap": g[:4],
-            "negative_img_logp_gap": g[4:],
-            "TBM": labels == CLASSES,
-            "c_indices": labels,
-            "shuffled_c_indices": negatives,
-            "torch": torch,
-            "F": F,
-        }
-        exec(loss_text(cca / "LlamaGen_finetune.py"), names)
-        names["loss"].backward()
-        arrays |= {
-            f"{objective}_loss": names["loss"].detach().numpy(),
-            f"{objective}_gradients": gradients(policy),
-        }
+    arrays |= loss_arrays(cca / "LlamaGen_finetune.py", transformer, likelihoods)
     for scale in (0.0, 1.0):
         drawn = official.generate(
             model.eval(),

@@ -5,27 +5,19 @@ Needs checkouts of FoundationVision/VAR at 78b9539 and of thu-ml/CCA at 7d5a073:
     PYTHONPATH=VAR python tests/golden/make_var.py CCA
 """
 
-import re
 import sys
-import textwrap
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from conftest import (
-    BETA,
     CLASSES,
     LABELS,
-    LAM,
-    NEGATIVES,
-    OBJECTIVES,
     VAE,
     VAR,
     codes,
     fill,
-    gradients,
     meta,
     photograph,
     picture,
@@ -33,6 +25,7 @@ from conftest import (
 )
 from models import var as official
 from models.vqvae import VQVAE
+from official_losses import loss_arrays
 from PIL import Image
 from torchvision.transforms import InterpolationMode, transforms
 
@@ -57,45 +50,18 @@ def log_probs(model: official.VAR, vae: VQVAE, tokens: torch.Tensor, labels: tor
     return torch.gather(logits.log_softmax(-1), dim=2, index=tokens.unsqueeze(2)).squeeze(2)
 
 
-def loss_text(script: Path) -> str:
-    """The lines of the official script that compute the loss."""
-    text = re.search(
-        r'\n( +)if self.loss_type == "CCA":.*?(?=\n +with torch.no_grad)', script.read_text(), re.S
-    )[0]
-    return textwrap.dedent(text)
-
-
 def model_arrays(cca: Path) -> dict[str, np.ndarray]:
     """Log-likelihoods, greedy codes, and every objective's loss and gradients."""
     vae = tokenizer()
     tokens = codes("var", 4, 680, VAE["codebook_size"])
-    labels, negatives = torch.tensor(LABELS), torch.tensor(NEGATIVES)
-    model, reference = transformer(vae), transformer(vae, "reference ")
+    labels, model = torch.tensor(LABELS), transformer(vae)
+
+    def likelihoods(model: official.VAR, labels: torch.Tensor) -> torch.Tensor:
+        return log_probs(model, vae, tokens.repeat(2, 1), labels).sum(-1)
+
     with torch.no_grad():
         arrays = {"log_probs": log_probs(model, vae, tokens, labels).numpy()}
-    sides = torch.cat([labels, negatives])
-    for objective in OBJECTIVES:
-        policy = transformer(vae)
-        with torch.no_grad():
-            frozen = log_probs(reference, vae, tokens.repeat(2, 1), sides).sum(-1)
-        g = log_probs(policy, vae, tokens.repeat(2, 1), sides).sum(-1) - frozen
-        kind = {"cca": "CCA", "dpo": "DPO", "unlearn": "unlearning"}[objective]
-        names = {
-            "self": SimpleNamespace(loss_type=kind, beta=BETA, lambda_=LAM, uncond_ratio=0.1),
-            "img_logp_gap": g[:4],
-            "negative_img_logp_gap": g[4:],
-            "TBM": labels == CLASSES,
-            "label_B": labels,
-            "shuffle_label_B": negatives,
-            "torch": torch,
-            "F": F,
-        }
-        exec(loss_text(cca / "VAR_CCA_trainer.py"), names)
-        names["loss"].backward()
-        arrays |= {
-            f"{objective}_loss": names["loss"].detach().numpy(),
-            f"{objective}_gradients": gradients(policy),
-        }
+    arrays |= loss_arrays(cca / "VAR_CCA_trainer.py", partial(transformer, vae), likelihoods)
     draw = official.sample_with_top_k_top_p_
     for scale in (0.0, 1.5):
         drawn, margins = [], []
