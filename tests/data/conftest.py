@@ -1,5 +1,7 @@
-"""A made-up ImageNet: every class folder, one tiny JPEG in each, two in the first."""
+"""Images for tests: a made-up ImageNet, and real ones where there are some."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def imagenet_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read only: copy it to spoil it."""
+    """Every class folder, one tiny JPEG in each, two in the first. Read only: copy it to spoil it."""
     root = tmp_path_factory.mktemp("imagenet")
     for number, name in enumerate(CLASSES):
         (root / "train" / name).mkdir(parents=True)
@@ -31,3 +33,16 @@ def imagenet_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = root / "train" / name / f"{name}_{index}.JPEG"
             picture(2 * number + index, 20 + number % 7, 18 + number % 5).save(file)
     return root
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Callable[[str], Path]:
+    """``real_images(name)``: that folder below the one that CCA_TEST_DATA names; without it, skip."""
+
+    def folder(name: str) -> Path:
+        root = os.environ.get("CCA_TEST_DATA")
+        if not root or not Path(root, name).is_dir():
+            pytest.skip(f"no real images: CCA_TEST_DATA does not name a folder that holds {name}")
+        return Path(root, name)
+
+    return folder

@@ -1,6 +1,6 @@
 """Crops against torchvision's transforms, and what the stage makes of files and arrays of any size."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from cca.data.encode import CodesSettings
 from cca.errors import CCAError
 from cca.rng import generator
 
-REAL = Path(os.environ.get("CCA_TEST_DATA", "")) / "imagenet-samples"
 ARCHITECTURE = {
     "image_size": 16,
     "channels": 3,
@@ -131,9 +130,10 @@ def test_refusals(listed: Path, tokenizer: Path, tmp_path: Path) -> None:
         run(cropping="ten")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real images: CCA_TEST_DATA has no imagenet-samples")
-def test_crops_of_real_images_are_those_of_torchvisions_transforms() -> None:
-    files = sorted(REAL.rglob("*.JPEG"))
+def test_crops_of_real_images_are_those_of_torchvisions_transforms(
+    real_images: Callable[[str], Path],
+) -> None:
+    files = sorted(real_images("imagenet-samples").rglob("*.JPEG"))
     assert files
     for file in files[:20]:
         with Image.open(file) as opened:

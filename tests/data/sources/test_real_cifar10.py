@@ -1,6 +1,6 @@
-"""Real CIFAR-10 as a folder of classes, where CCA_TEST_DATA names the folder above ``cifar10/train``."""
+"""Real CIFAR-10 as a folder of classes, ``cifar10/train/<class>/*.jpg``, where it is."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,13 @@ from cca.data import images
 from cca.stages.train_classifier import ClassifierSettings
 from cca.stages.train_classifier import run as train
 
-ROOT = Path(os.environ.get("CCA_TEST_DATA", ""), "cifar10/train")
 MEANS = (0.4914, 0.4822, 0.4465)  # of R, G, B over the 50,000 training images, as is widely published
-
-pytestmark = pytest.mark.skipif(
-    not ("CCA_TEST_DATA" in os.environ and ROOT.is_dir()),
-    reason="no real images: CCA_TEST_DATA does not name a folder that holds cifar10/train/<class>/*.jpg",
-)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cifar10") / "images.npz"
-    settings = {"source": "folder", "root": ROOT, "image_size": 32, "channels": 3, "heldout_fraction": 0.1}
+def made(real_images: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, out = real_images("cifar10/train"), tmp_path_factory.mktemp("cifar10") / "images.npz"
+    settings = {"source": "folder", "root": root, "image_size": 32, "channels": 3, "heldout_fraction": 0.1}
     images.run(images.DataSettings(**settings), out=out)
     return out
 
