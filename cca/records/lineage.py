@@ -1,6 +1,7 @@
 """The way from an artefact back to the raw data, by the records that lie beside what the stages wrote."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from cca.errors import CCAError
@@ -16,15 +17,20 @@ class File:
 
     Attributes:
         path: as the record has it, relative to the folder that the stages ran in.
-        sha256: of what is there now; None where nothing is.
+        place: where that is from here.
         record: of the stage that wrote it; None where it was given.
         inputs: what that stage read: its name for the input, the path, the SHA-256 at that time.
     """
 
     path: str
-    sha256: str | None
+    place: Path
     record: dict | None
     inputs: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """Of what is there now; None where nothing is. Records say the rest without reading large files."""
+        return checksum(self.place) if self.place.exists() else None
 
     def state(self, wanted: str) -> str:
         """What became of it since it had the SHA-256 ``wanted``; empty where nothing did."""
@@ -80,7 +86,7 @@ def _look(root: Path, path: str) -> File:
     inputs = [
         (name, entry["path"], entry["sha256"]) for name, several in entries.items() for entry in several
     ]
-    return File(path, checksum(there) if there.exists() else None, record, inputs)
+    return File(path, there, record, inputs)
 
 
 def original(artefact: Path) -> Path:

@@ -6,7 +6,8 @@ The page is a function of the folder's other files (`page`), so that it can be h
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,8 @@ from cca import plugins
 from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
-from cca.records.provenance import cpu, record_path
+from cca.records.lineage import trace
+from cca.records.provenance import cpu, record_path, unchanged
 from cca.report.claims.markdown import glance
 from cca.report.tables._readable import readable
 
@@ -66,7 +68,6 @@ def run(tier: Tier, *, name: str, results: Path, out: Path) -> int:
         folder.mkdir()
         for source in sources:
             _gather(results / source, folder, config)
-        chain = list(_records([record_path(results / source) for source in sources]))
         about = {
             "tier": name,
             "config": config,
@@ -75,7 +76,7 @@ def run(tier: Tier, *, name: str, results: Path, out: Path) -> int:
                 {"kind": Path(source).parts[0], "name": Path(source).stem, "title": title}
                 for source, title in sources.items()
             ],
-            **summary(chain),
+            **summary(_records(results / source for source in sources)),
             "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
         }
         write_json(folder / "provenance.json", about)
@@ -92,13 +93,13 @@ def _gather(source: Path, folder: Path, config: str) -> None:
     """Copy an artefact's CSV, and the picture or the page beside it, into the folder."""
     figure = source.parent.name == "figures"
     beside = [".png"] if figure else [] if source.parent.name == "tables" else [".md"]
-    for path in (source, record_path(source), *(source.with_suffix(suffix) for suffix in beside)):
+    files = [source, *(source.with_suffix(suffix) for suffix in beside)]
+    for path in (*files, record_path(source)):
         if not path.is_file():
             made = command(source.parent.name, source.stem, config)
             raise CCAError(f"{path}: not made yet; run '{made}' first")
-    recorded = read_json(record_path(source))["output"]
-    if Path(recorded["path"]).name == source.name and recorded["sha256"] != sha256(source):
-        raise CCAError(f"{source}: its checksum is not that of its record: changed by hand? make it again")
+    for path in files:
+        unchanged(path)
     shutil.copyfile(source, folder / source.name)
     if figure:
         (folder / f"{source.stem}.png").write_bytes(shrunk(source.with_suffix(".png")))
@@ -125,18 +126,10 @@ def _png(picture: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _records(paths: list[Path]) -> Iterator[dict]:
-    """The records at ``paths`` and of all that went into what they describe, each once."""
-    seen, waiting = set(), list(paths)
-    while waiting:
-        path = waiting.pop()
-        if path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        record = read_json(path)
-        yield record
-        inputs = (entry["path"] for entries in record["inputs"].values() for entry in entries)
-        waiting += [record_path(Path(entry)) for entry in inputs]
+def _records(artefacts: Iterable[Path]) -> list[dict]:
+    """The records of artefacts and of all that they were made of, each once."""
+    files = chain.from_iterable(trace(artefact).files.values() for artefact in artefacts)
+    return list({file.record["output"]["path"]: file.record for file in files if file.record}.values())
 
 
 def summary(records: list[dict]) -> dict:

@@ -33,8 +33,9 @@ def tier() -> Tier:
 def record(out: Path, started: str, inputs: list[Path], commit: str = "c0ffee", **measured: float) -> None:
     environment = {"device": "Abacus", "python": "3.14", "threads": 1, "packages": {"torch": "9.9"}}
     described = {"path": str(out), "sha256": sha256(out)}
+    beside = {path.name: sha256(path) for path in out.parent.glob(f"{out.stem}.*") if path != out}
     entry = {"stage": out.parent.name, "started": started, "wall_seconds": 60, "output": described}
-    entry |= {"measured": measured}
+    entry |= {"beside": beside, "measured": measured}
     entry |= {"environment": environment, "code": {"version": "0.1", "commit": commit, "dirty": False}}
     paths = [{"path": str(path), "sha256": sha256(path)} for path in inputs]
     write_json(record_path(out), {**entry, "peak_memory_bytes": 2**20, "inputs": {"results": paths}})
@@ -42,14 +43,17 @@ def record(out: Path, started: str, inputs: list[Path], commit: str = "c0ffee", 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Results of that tier, made up, all of them of one file of metrics."""
+    """Results of that tier, made up, all of one file of metrics, the figure also of a finetune's log."""
     folder = tmp_path / "results/smoke"
-    for name in ("tables", "figures", *OTHERS, "m", "stale"):
+    for name in ("tables", "figures", *OTHERS, "m", "finetune", "stale"):
         (folder / name).mkdir(parents=True)
     for name in ("m", "stale"):
         (folder / name / "metrics.json").write_text("{}")
     record(folder / "m/metrics.json", "2026-01-02T03:04:05+00:00", [], seconds_before=30)
     record(folder / "stale/metrics.json", "2020-01-01T00:00:00+00:00", [], commit="badbad")
+    for name in ("model.log.csv", "model.safetensors"):
+        (folder / "finetune" / name).touch()
+    record(folder / "finetune/model.safetensors", "2026-01-02T03:04:05+00:00", [])
     rows = {"model": ["M", "N"], "source": "measured", "benchmark": "b", "fid": [12.3456, 7.0]}
     pd.DataFrame(rows | {"fid_std": [0.5, None]}).to_csv(folder / "tables/table2.csv", index=False)
     pd.DataFrame({"beta": [1]}).to_csv(folder / "figures/fig_beta.csv", index=False)
@@ -62,7 +66,8 @@ def results(tmp_path: Path) -> Path:
     for name in OTHERS:
         (folder / name / f"{name}.md").write_text(f"# {name}\n")
     for made in ("tables/table2.csv", "figures/fig_beta.pdf", "claims/claims.csv", "pitfalls/pitfalls.csv"):
-        record(folder / made, "2026-01-03T00:00:00+00:00", [folder / "m/metrics.json"])
+        logs = [folder / "finetune/model.log.csv"] if made.startswith("figures") else []
+        record(folder / made, "2026-01-03T00:00:00+00:00", [folder / "m/metrics.json", *logs])
     return folder
 
 
@@ -90,6 +95,7 @@ def test_the_page_has_numbers_verdicts_pictures_and_where_they_come_from(publish
     assert "from 2026-01-02 to 2026-01-03" in page and "2020" not in page  # of nothing but its own sources
     assert "Abacus" in page and "commit c0ffee" in page and "torch 9.9" in page and "badbad" not in page
     assert re.search(r"\| m +\| 1 +\| 1.5 +\|", page)  # a job of 60 seconds, and 30 before it was resumed
+    assert re.search(r"\| finetune +\| 1 +\| 1.0 +\|", page)  # whose log was read, not its model
     assert "snakemake results/table2.csv --config tier=smoke" in page
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert {"table2.csv", "fig_beta.png", "claims.md", "pitfalls.md"} <= set(links)
@@ -163,8 +169,11 @@ def test_what_cannot_be_published_leaves_the_older_page(
         refused(r"bytes, but at most 1000 may be published")
     table = results / "tables/table2.csv"
     table.write_text(table.read_text().replace("12.3456", "2.3456"))
-    refused(r"table2.csv: its checksum is not that of its record: changed by hand")
-    (results / "figures/fig_beta.png").unlink()
+    refused(r"table2.csv: not what its stage wrote")
+    table.write_text(table.read_text().replace("2.3456", "12.3456"))
+    picture = results / "figures/fig_beta.png"
+    picture.write_bytes(picture.read_bytes() + b"more")
+    refused(r"fig_beta.png: not what its stage wrote")
     table.unlink()
     refused(r"not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
 
