@@ -111,6 +111,6 @@ def verify_evaluator(
     ] = Path(__file__).parents[1] / "evaluate/published.yaml",
 ) -> None:
     """Check this installation against published sample files and their published figures."""
-    from cca.evaluate.verify import run  # imports torch-fidelity
+    from cca.evaluate.verify import run  # imports the evaluator
 
     run(reference, samples, published, weights=weights, cache=cache)
