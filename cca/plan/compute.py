@@ -1,5 +1,6 @@
 """How long a job takes: operations, counted on networks without memory, over a machine's speed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from cca.plan.jobs import Job
 from cca.shards import shard_range
 from cca.stages.train_classifier import ClassifierSettings
 from cca.tokenizers import Tokenizer
+from cca.training.execution import Execution
 
 BACKWARD = 2  # times the operations of the forward pass
 INCEPTION = 11.4e9
@@ -32,6 +34,7 @@ class Machine:
         training: transformers, forward and backward.
         scoring: transformers, forward, whole sequences.
         decoding: next token by next token, or scale by scale, bound by memory.
+        layers: no operations, but a step's layers while decoding, however few their images: kernels to start.
         convolution: tokenizers and feature extractors.
         start: seconds before a job computes: imports, reading, writing.
     """
@@ -40,16 +43,19 @@ class Machine:
     training: float
     scoring: float
     decoding: float
+    layers: float
     convolution: float
     start: float
 
 
 MACHINES = {
-    "cpu": Machine("one CPU core", 3.3e10, 3.8e10, 2.7e10, 2.0e10, 2),
-    "a100": Machine("one A100 80 GB, bfloat16", 1.1e14, 1.4e14, 1.5e13, 4.0e13, 30),
-    "h100": Machine("one H100 80 GB, bfloat16", 3.5e14, 4.4e14, 4.9e13, 1.2e14, 30),
+    "cpu": Machine("one CPU core", 3.3e10, 3.8e10, 2.7e10, math.inf, 2.0e10, 2),
+    "a100": Machine("one A100 80 GB, bfloat16", 1.1e14, 1.4e14, 5.0e13, 1200, 4.0e13, 30),
+    "h100": Machine("one H100 80 GB, bfloat16", 3.5e14, 4.4e14, 8.4e13, 1200, 1.2e14, 30),
 }
-"""CPU: as docs/results/mini took. GPUs: of the peak, 35 % in training, 45 in scoring, 5 in decoding."""
+"""CPU: as docs/results/mini took. GPUs: of the peak, 35 % in training and 45 in scoring; in decoding 25
+operations a byte that the memory gives; layers as those of a small model took on an H100. (The official
+LlamaGen's take a fifth longer on an A100, by its autoregressive/serve/README.md.)"""
 
 
 def count(work: Callable[..., object], *inputs: Tensor) -> float:
@@ -126,6 +132,19 @@ def pairs_of(tier: Tier, model: str, images: int) -> int:
     return settings.visits * min(images, settings.images or images)
 
 
+def training(settings: Execution) -> int:
+    """The operations of a step of training over those of its forward pass."""
+    return 1 + BACKWARD + settings.activation_checkpointing  # which computes them once more
+
+
+def drawing(
+    model: ARModel, forward: float, images: int, batch_size: int, passes: float = 1
+) -> dict[str, float]:
+    """The operations of drawing images by so many passes, and the layers begun."""
+    steps = math.ceil(images / batch_size) * model.num_steps
+    return {"decoding": passes * images * forward, "layers": steps * len(model.trunk)}
+
+
 def samples_of(tier: Tier, job: Job) -> int:
     """Images that a job draws; 0 for a job that draws none."""
     if job.rule not in {"sample", "sample_variant"}:
@@ -138,7 +157,7 @@ def samples_of(tier: Tier, job: Job) -> int:
 
 
 def seconds(job: Job, tier: Tier, networks: Networks, split: Split, machine: Machine) -> float:
-    """What a job takes on one core or GPU; 0 for those that take less than it takes to start them."""
+    """What a job takes on one core or GPU, from its start."""
     parts = operations(job, tier, networks, split)
     return machine.start + sum(amount / getattr(machine, kind) for kind, amount in parts.items())
 
@@ -147,42 +166,46 @@ def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[s
     """The operations of a job by kind of work, named as `Machine`'s speeds; of a light one none."""
     images, model = split.images, job["model"]
     tokenizer = tier.models[model].tokenizer if model else job["tokenizer"]
-    training = 1 + BACKWARD
     trained = {"features": tier.classifier, "perceptual": tier.perceptual}
     if settings := trained.get(job.rule):
         steps = settings.training.steps * settings.training.batch_size
-        return {"convolution": training * steps * networks.classify(settings)}
+        return {"convolution": (1 + BACKWARD) * steps * networks.classify(settings)}
     if job.rule == "reference" and tier.evaluation.reference is None:
         return {"convolution": images * networks.extract}
+    if job.rule == "reference_by_inception":
+        return {"convolution": images * INCEPTION}
     coder = tier.tokenizers.get(tokenizer)
     if job.rule == "tokenizer" and isinstance(coder, TrainedTokenizer):
         visits = coder.training.steps * coder.training.batch_size
-        work = networks.encode[tokenizer] + networks.decode[tokenizer]
-        return {"convolution": training * visits * work}
+        again = networks.encode[tokenizer] + networks.decode[tokenizer]
+        return {"convolution": (1 + BACKWARD) * visits * again}
     if job.rule == "encode" and coder:
         return {"convolution": images * coder.codes.crops / tier.code_shards * networks.encode[tokenizer]}
     if job.rule == "quality":
-        work = networks.encode[tokenizer] + networks.decode[tokenizer] + networks.extract
-        return {"convolution": images * work}
+        again = networks.encode[tokenizer] + networks.decode[tokenizer]
+        judged = min(images, tier.evaluation.reference_images)
+        return {"convolution": (judged + split.heldout) * again + judged * networks.extract}
     entry = tier.models.get(model)
     if job.rule == "pretrain" and isinstance(entry, TrainedModel):
         visits = entry.pretraining.steps * entry.pretraining.batch_size
-        return {"training": training * visits * networks.forward[model]}
+        return {"training": training(entry.pretraining) * visits * networks.forward[model]}
     if job.rule in {"score", "score_fakes"}:
         return {"scoring": 2 * pairs_of(tier, model, images) * networks.forward[model]}
-    if job.rule == "finetune":
-        return {"training": 2 * training * pairs_of(tier, model, images) * networks.forward[model]}
+    if job.rule == "finetune" and entry:
+        sides = 2 * pairs_of(tier, model, images)
+        return {"training": training(entry.finetuning) * sides * networks.forward[model]}
     if job.rule == "fakes":
-        return {"decoding": pairs_of(tier, model, images) * networks.forward[model]}
+        drawn, together = pairs_of(tier, model, images), tier.fakes(model).batch_size
+        return drawing(networks.models[model], networks.forward[model], drawn, together)
     if drawn := samples_of(tier, job):
-        passes = 2 if float(job["scale"]) else 1
-        return {
-            "decoding": passes * drawn * networks.forward[model],
-            "convolution": drawn * networks.decode[tokenizer],
-        }
+        together, passes = tier.models[model].sampling.batch_size, 2 if float(job["scale"]) else 1
+        work = drawing(networks.models[model], networks.forward[model], drawn, together, passes)
+        return work | {"convolution": drawn * networks.decode[tokenizer]}
     if job.rule == "cost":
-        drawn = 3 * tier.cost.batch_size * (tier.cost.repetitions + 1)  # each batch without and with guidance
-        return {"decoding": drawn * networks.forward[model]}
-    if job.rule == "evaluate":
-        return {"convolution": tier.models[model].sampling.num_samples * networks.extract}
+        together = tier.cost.batch_size
+        drawn = 2 * (tier.cost.repetitions + 1) * together
+        return drawing(networks.models[model], networks.forward[model], drawn, together, 1.5)  # half guided
+    if job.rule in {"evaluate", "evaluate_by_inception"}:
+        extract = networks.extract if job.rule == "evaluate" else INCEPTION
+        return {"convolution": tier.models[model].sampling.num_samples * extract}
     return {}

@@ -1,6 +1,6 @@
 """How many images a tier trains on, told without reading them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cca.data.images import DataSettings
 from cca.data.sources.folder import list_images
@@ -9,22 +9,24 @@ from cca.errors import CCAError
 
 @dataclass(frozen=True)
 class Split:
-    """The training split.
+    """How the images are split.
 
     Attributes:
         images: how many.
         classes: of how many classes.
+        heldout: how many others are held out.
         kept: bytes of an image in the output of stage ``data``, or None where that holds its pixels.
     """
 
     images: int
     classes: int
+    heldout: int = 0
     kept: int | None = None
 
 
 KNOWN = {
-    "cifar10": Split(50_000, 10),
-    "imagenet": Split(1_281_167, 1_000, kept=16),  # their compressed list
+    "cifar10": Split(50_000, 10, heldout=10_000),
+    "imagenet": Split(1_281_167, 1_000, heldout=50_000, kept=16),  # their compressed list
     "mnist5k": Split(5_000, 10),
 }
 """Of sources that always hold the same, before ``heldout_fraction`` and ``limit_per_class``."""
@@ -48,5 +50,8 @@ def training_split(data: DataSettings) -> Split:
     each = whole.images / whole.classes
     if data.limit_per_class is not None:
         each = min(each, data.limit_per_class)
-    images = round(each * (1 - (data.heldout_fraction or 0)) * whole.classes)
-    return Split(images, whole.classes, whole.kept)
+    chosen = each * whole.classes
+    if data.heldout_fraction is None:
+        return replace(whole, images=round(chosen))
+    heldout = round(chosen * data.heldout_fraction)
+    return replace(whole, images=round(chosen) - heldout, heldout=heldout)

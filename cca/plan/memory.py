@@ -18,6 +18,7 @@ class Memory:
     Attributes:
         weights, gradients: float32, as autocast trains.
         optimiser: AdamW's two moments.
+        copies: autocast's, of all weights in bfloat16 until the forward pass ends, sharded or not.
         activations: what one image's backward pass needs, both labels of its pair.
         checkpointed: the same if every layer's are computed again when they are needed.
     """
@@ -25,13 +26,14 @@ class Memory:
     weights: float
     gradients: float
     optimiser: float
+    copies: float
     activations: float
     checkpointed: float
 
     def total(self, images: int, gpus: int = 1, checkpointing: bool = False) -> float:
         """Of so many images at a time, with weights, gradients and moments sharded over so many GPUs."""
         an_image = self.checkpointed if checkpointing else self.activations
-        return (self.weights + self.gradients + self.optimiser) / gpus + images * an_image
+        return (self.weights + self.gradients + self.optimiser) / gpus + self.copies + images * an_image
 
     def fits(self, gpus: int = 1, checkpointing: bool = False, room: float = GPU) -> int:
         """Images at a time that fit a GPU, a tenth of it kept free; 0 if none does."""
@@ -41,10 +43,16 @@ class Memory:
 
 def plan(model: ARModel) -> Memory:
     """The memory of finetuning ``model``, which is on the meta device."""
-    parameters = FULL * sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     whole, layers, between = saved(model)
     checkpointed = whole - sum(layers) + max(layers) + between
-    return Memory(parameters, parameters, 2 * parameters, 2 * whole, 2 * checkpointed)
+    images = (2 * (kept + logits(model)) for kept in (whole, checkpointed))
+    return Memory(FULL * parameters, FULL * parameters, 2 * FULL * parameters, HALF * parameters, *images)
+
+
+def logits(model: ARModel) -> float:
+    """Bytes of an image's logits beyond what `saved` counts: float32, and a gradient of their size."""
+    return (2 * FULL - HALF) * model.num_tokens * model.vocab_size
 
 
 def saved(model: ARModel) -> tuple[float, list[float], float]:

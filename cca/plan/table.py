@@ -55,6 +55,7 @@ def finetuning(networks: Networks, gpus: Sequence[int] = (1, 8)) -> pd.DataFrame
             "weights": plan.weights,
             "gradients": plan.gradients,
             "AdamW": plan.optimiser,
+            "copies": plan.copies,
             "a pair": plan.activations,
             "a pair, checkpointed": plan.checkpointed,
         }

@@ -95,6 +95,32 @@ def test_guidance_doubles_drawing_and_finetuning_triples_scoring(networks: Netwo
     assert work("pairs") == {}
 
 
+def test_checkpointed_activations_cost_another_forward_pass(networks: Networks, tier: Tier) -> None:
+    job = Job("finetune", (), (), (("model", "llamagen-s"), ("finetune", "sft")))
+    entry = tier.models["llamagen-s"]
+    checkpointed = entry.finetuning.model_copy(update={"activation_checkpointing": True})
+    models = {"llamagen-s": entry.model_copy(update={"finetuning": checkpointed})}
+    plain, again = (
+        operations(job, chosen, networks, Split(160, 10))["training"]
+        for chosen in (tier, tier.model_copy(update={"models": models}))
+    )
+    assert again == pytest.approx(4 / 3 * plain)
+
+
+def test_a_gpu_draws_a_small_models_batch_in_the_time_that_its_layers_take_to_begin(
+    networks: Networks, tier: Tier
+) -> None:
+    """As many layers as it has, for each of its tokens; guided or not."""
+    gpu, layers = MACHINES["h100"], len(networks.models["llamagen-s"].trunk)
+    batches = 200 / tier.models["llamagen-s"].sampling.batch_size
+    expected = batches * layers * networks.models["llamagen-s"].num_tokens / gpu.layers
+    for scale in ("0", "1"):
+        where = {"model": "llamagen-s", "shard": "0", "shards": "1", "seed": "0", "scale": scale}
+        job = Job("sample", (), (), tuple(where.items()))
+        taken = seconds(job, tier, networks, Split(160, 10), gpu) - gpu.start
+        assert taken == pytest.approx(expected, rel=0.02)
+
+
 def test_a_checkpoint_takes_four_bytes_a_number(jobs: list[Job], networks: Networks, tier: Tier) -> None:
     job = next(job for job in jobs if job.rule == "pretrain")
     weights = sum(weight.numel() for weight in networks.models["llamagen-s"].parameters())
@@ -109,7 +135,9 @@ def test_no_job_is_free(jobs: list[Job], networks: Networks, tier: Tier) -> None
 def test_images_are_as_many_as_the_stage_keeps(tier: Tier, tmp_path: Path) -> None:
     image_data.run(tier.data, out=tmp_path / "images.npz")
     kept = image_data.load(tmp_path / "images.npz")
-    assert training_split(tier.data) == Split(len(kept.train_images), kept.num_classes)
+    assert training_split(tier.data) == Split(
+        len(kept.train_images), kept.num_classes, len(kept.heldout_images)
+    )
 
 
 @pytest.mark.parametrize("family", ["llamagen", "var"])
@@ -126,6 +154,7 @@ def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str)
     with torch.device("meta"):
         planned_memory = memory.plan(build())
     model = build()
+    planned_logits = 2 * memory.logits(model)
     codes = torch.zeros(1, model.num_tokens, dtype=torch.int64)
     weights = {weight.data_ptr() for weight in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
@@ -138,8 +167,11 @@ def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         model.log_prob(codes, codes[:, 0])
     real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 2
-    assert planned_memory.activations == pytest.approx(2 * real, rel=0.2)
+    assert planned_memory.activations - planned_logits == pytest.approx(2 * real, rel=0.2)
     assert planned_memory.checkpointed < planned_memory.activations
+    numbers = sum(weight.numel() for weight in model.parameters())
+    assert planned_memory.total(0) == (4 + 4 + 8 + 2) * numbers
+    assert planned_memory.total(0, gpus=8) == (2 + 2) * numbers
     assert planned_memory.total(4, gpus=8) - planned_memory.total(0, gpus=8) == 4 * planned_memory.activations
 
 
