@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from cca import models, objectives, plugins, presets, tokenizers
 from cca import resources as cluster
 from cca.data.images import DataSettings
+from cca.device import shapes_only
 from cca.entries import (
     Checkpoint,
     FinetuneEntry,
@@ -168,7 +168,7 @@ class Tier(Settings):
         if self.data.source not in sources:
             raise CCAError(f"key 'data.source': '{self.data.source}' is not one of: {', '.join(sources)}")
         built = {}
-        with torch.device("meta"):
+        with shapes_only():
             for name, entry in self.tokenizers.items():
                 built[name] = tokenizers.build(entry.kind, entry.architecture)
                 own_crops = entry.codes.cropping != "none"  # cut from the source's images in any size

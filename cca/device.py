@@ -1,11 +1,14 @@
 """Where tensors live and in which precision products are computed: precision follows the device."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,6 +43,24 @@ def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
 def full_precision(like: torch.Tensor) -> AbstractContextManager:
     """No autocast on the device of ``like``; torch's meta device, on which sizes are planned, has none."""
     return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Networks that are built here are on torch's meta device: they have shapes, and no memory."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out normal numbers, for which torch imports its compiler on the meta device: 3 seconds."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in (nn.init.normal_, nn.init.trunc_normal_, torch.Tensor.normal_):
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **kwargs or {})
 
 
 def make_deterministic(threads: int) -> None:

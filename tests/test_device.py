@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 from threadpoolctl import threadpool_info
+from torch import nn
 
-from cca.device import make_deterministic
+from cca.device import make_deterministic, shapes_only
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +39,14 @@ def test_cublas_has_a_fixed_workspace_unless_the_user_chose_one(monkeypatch: pyt
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     make_deterministic(1)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def test_shapes_alone_take_no_memory_and_draw_no_numbers() -> None:
+    before = torch.get_rng_state()
+    with shapes_only():
+        network = nn.Sequential(nn.Embedding(10, 3), nn.Linear(3, 2))
+        nn.init.trunc_normal_(network[1].weight)
+    assert {tuple(weight.shape) for weight in network.parameters()} == {(10, 3), (2, 3), (2,)}
+    assert all(weight.is_meta for weight in network.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert nn.Embedding(10, 3).weight.std() > 0.5

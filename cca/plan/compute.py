@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cca import models, tokenizers
 from cca.config import Tier
+from cca.device import shapes_only
 from cca.entries import TrainedModel, TrainedTokenizer
 from cca.evaluate.classifier import Classifier
 from cca.models import ARModel
@@ -69,7 +70,7 @@ class Networks:
     """The networks of a tier on torch's meta device, and the operations of one image through each."""
 
     def __init__(self, tier: Tier, classes: int):
-        with torch.device("meta"):
+        with shapes_only():
             self.tokenizers: dict[str, Tokenizer] = {
                 name: tokenizers.build(entry.kind, entry.architecture).eval()
                 for name, entry in tier.tokenizers.items()
@@ -105,7 +106,7 @@ class Networks:
     def classify(self, settings: ClassifierSettings) -> float:
         """Of a classifier that the tier trains."""
         data = self._tier.data
-        with torch.device("meta"):
+        with shapes_only():
             network = Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
             pixels = torch.empty(1, data.channels, data.image_size, data.image_size)
         return count(network, pixels)

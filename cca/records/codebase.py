@@ -55,6 +55,7 @@ def _read(module: str) -> tuple[str, list[str]]:
     return ast.dump(tree), [name for name in imports if _is_ours(name)]
 
 
+@cache
 def _is_ours(name: str) -> bool:
     if not name.startswith("cca."):
         return False

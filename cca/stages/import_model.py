@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from pydantic import Field, model_validator
 
 from cca import imports, models, plugins, tokenizers
+from cca.device import shapes_only
 from cca.files.checksums import Sha256, hold
 from cca.settings import Settings, as_value_error
 
@@ -33,7 +33,7 @@ def run(settings: ImportedModelSettings, *, checkpoint: Path, tokenizer: Path, o
     """
     checksum = hold(checkpoint, out, settings.sha256)
     coder = tokenizers.load(tokenizer)
-    with torch.device("meta"):
+    with shapes_only():
         model = models.build(settings.family, settings.architecture, coder, settings.num_classes)
     model.load_state_dict(imports.read(checkpoint, settings.family, model), assign=True)
     models.save(out, model, coder, settings.family, settings.architecture)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from pydantic import Field, model_validator
 
 from cca import imports, plugins, tokenizers
+from cca.device import shapes_only
 from cca.files.checksums import Sha256, hold
 from cca.settings import Settings, as_value_error
 
@@ -31,7 +31,7 @@ def run(settings: ImportedTokenizerSettings, *, checkpoint: Path, out: Path) -> 
         CCAError: as `cca.imports.read`; another file than is wanted or than was imported before.
     """
     checksum = hold(checkpoint, out, settings.sha256)
-    with torch.device("meta"):
+    with shapes_only():
         tokenizer = tokenizers.build(settings.kind, settings.architecture)
     state = imports.read(checkpoint, settings.kind, tokenizer)
     tokenizer.load_state_dict(state, assign=True)
