@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -48,17 +49,17 @@ def full_precision(like: torch.Tensor) -> AbstractContextManager:
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Networks that are built here are on torch's meta device: they have shapes, and no memory."""
-    with torch.device("meta"), _NothingDrawn():
+    with torch.device("meta"), _NumbersLeftOut():
         yield
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Leaves out normal numbers, for which torch imports its compiler on the meta device: 3 seconds."""
+class _NumbersLeftOut(TorchFunctionMode):
+    """Skips what moves no shape but has torch import its compiler on the meta device: 3 seconds."""
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if func in (nn.init.normal_, nn.init.trunc_normal_, torch.Tensor.normal_):
+        if func in (nn.init.normal_, nn.init.trunc_normal_, torch.Tensor.normal_, F.normalize):
             return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
         return func(*args, **kwargs or {})
 

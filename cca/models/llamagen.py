@@ -182,7 +182,9 @@ class Model(ARModel):
         self.layers = nn.ModuleList(Block(a) for _ in range(a.layers))
         self.norm = nn.RMSNorm(a.dim, eps=a.norm_eps)
         self.output = nn.Linear(a.dim, self.vocab_size, bias=False)
-        self.register_buffer("table", rotation_table(side, a.head_dim, a.rope_base), persistent=False)
+        with torch.device("cpu"):  # on the meta device torch imports its compiler for it
+            table = rotation_table(side, a.head_dim, a.rope_base)
+        self.register_buffer("table", table.to(self.output.weight.device), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

@@ -203,8 +203,10 @@ class Model(ARModel):
         self.blocks = nn.ModuleList(Block(a, rate) for rate in rates)
         self.head_nm = HeadNorm(a)
         self.head = nn.Linear(a.dim, self.vocab_size)
-        for name, buffer in level_buffers(tokenizer.quantize.patch_sizes).items():
-            self.register_buffer(name, buffer)
+        with torch.device("cpu"):  # on the meta device torch imports its compiler for it
+            buffers = level_buffers(tokenizer.quantize.patch_sizes)
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer.to(self.head.weight.device))
         self._initialise()
 
     @torch.no_grad()

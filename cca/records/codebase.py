@@ -2,9 +2,13 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
-from importlib.util import find_spec, resolve_name
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
 from pathlib import Path
+
+import cca
 
 
 def digest(*modules: str) -> str:
@@ -34,7 +38,7 @@ def reached(*modules: str) -> list[str]:
 @cache
 def _read(module: str) -> tuple[str, list[str]]:
     """The code of a module without docstrings, and the modules of ``cca`` that it imports."""
-    spec = find_spec(module)
+    spec = _found(module)
     assert spec is not None and spec.origin is not None, f"{module} is no module with a file"
     tree = ast.parse(Path(spec.origin).read_text())
     imports = []
@@ -55,11 +59,16 @@ def _read(module: str) -> tuple[str, list[str]]:
     return ast.dump(tree), [name for name in imports if _is_ours(name)]
 
 
-@cache
 def _is_ours(name: str) -> bool:
-    if not name.startswith("cca."):
-        return False
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # a name inside a module, not a module
-        return False
+    return name.startswith("cca.") and _found(name) is not None
+
+
+@cache
+def _found(module: str) -> ModuleSpec | None:
+    """Where a module of ``cca`` is; unlike by `importlib.util.find_spec` no package is imported for it."""
+    package = module.rpartition(".")[0]
+    if package == "cca":
+        return PathFinder.find_spec(module, cca.__path__)
+    above = _found(package)
+    path = above and getattr(sys.modules.get(package), "__path__", above.submodule_search_locations)
+    return PathFinder.find_spec(module, path) if path else None

@@ -24,16 +24,22 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(cca, "__path__", [*cca.__path__, str(tmp_path)])
     importlib.invalidate_caches()
-    codebase._read.cache_clear()
+    forget()
     yield root
     for name in [name for name in sys.modules if name.startswith("cca.sandbox")]:
         del sys.modules[name]
+    forget()
+
+
+def forget() -> None:
+    """Modules are read once a process."""
     codebase._read.cache_clear()
+    codebase._found.cache_clear()
 
 
 def digest_after(path: Path, text: str) -> str:
     path.write_text(text)
-    codebase._read.cache_clear()
+    forget()
     return codebase.digest("cca.sandbox.a")
 
 
@@ -107,3 +113,10 @@ def test_stages_without_a_model_do_not_depend_on_models(stage: str) -> None:
 @pytest.mark.parametrize("stage", WITHOUT_CODES)
 def test_stages_without_codes_do_not_depend_on_tokenizers(stage: str) -> None:
     assert "cca.tokenizers" not in codebase.reached(f"cca.{stage}")
+
+
+def test_modules_are_read_and_not_imported(package: Path) -> None:
+    (package / "a.py").write_text("from cca.sandbox.b import x\nfrom cca.sandbox.c import y\n")
+    (package / "b.py").write_text("raise AssertionError('imported')\n")
+    assert codebase.reached("cca.sandbox.a") == [f"cca.sandbox.{name}" for name in "abc"]
+    assert not {"cca.sandbox", "cca.sandbox.b"} & set(sys.modules)
