@@ -85,10 +85,14 @@ class EvaluationEntry(EvaluationSettings):
     )
 
     @property
+    def protocol(self) -> EvaluationSettings:
+        """What stages are given."""
+        return EvaluationSettings(**self.model_dump(include=set(EvaluationSettings.model_fields)))
+
+    @property
     def by_inception(self) -> EvaluationSettings:
-        """The same protocol with Inception's features."""
-        shared = self.model_dump(include=set(EvaluationSettings.model_fields))
-        return EvaluationSettings(**shared | {"extractor": INCEPTION})
+        """The same with Inception's features."""
+        return self.protocol.model_copy(update={"extractor": INCEPTION})
 
 
 class Tier(Settings):
@@ -210,6 +214,11 @@ class Tier(Settings):
                 raise CCAError(
                     f"key 'evaluation.inception' goes with evaluation.extractor '{CLASSIFIER}': with "
                     "Inception as extractor FID is Inception's already; remove the key"
+                )
+            if reference is not None:
+                raise CCAError(
+                    "key 'evaluation.inception' wants a reference batch that is made of the images, for its "
+                    "statistics; remove 'evaluation.reference'"
                 )
             if isinstance(inception, Path) and not inception.is_file():
                 raise CCAError(f"key 'evaluation.inception': {inception}: no such file")

@@ -59,9 +59,10 @@ class _NumbersLeftOut(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if func in (nn.init.normal_, nn.init.trunc_normal_, torch.Tensor.normal_, F.normalize):
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
-        return func(*args, **kwargs or {})
+        given = kwargs or {}
+        if func in (nn.init.normal_, torch.Tensor.normal_, F.normalize):
+            return args[0] if args else next(iter(given.values()))
+        return func(*args, **given)
 
 
 def make_deterministic(threads: int) -> None:

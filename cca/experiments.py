@@ -30,8 +30,8 @@ class Experiment:
 
     @property
     def inception(self) -> Path:
-        """The metrics of its samples by Inception's features, beside those of the tier's own extractor."""
-        return beside(self.metrics)
+        """The same by Inception's features, beside those of the tier's own extractor."""
+        return by_inception(self.metrics)
 
     @property
     def log(self) -> Path:
@@ -49,8 +49,8 @@ def external(name: str) -> Path:
     return Path("external", name, METRICS)
 
 
-def beside(metrics: Path) -> Path:
-    """Inception's metrics of the same samples."""
+def by_inception(metrics: Path) -> Path:
+    """The metrics of the same samples by Inception's features."""
     return metrics.with_name("inception.json")
 
 

@@ -143,6 +143,10 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             },
             "with Inception as extractor FID is Inception's already; remove the key",
         ),
+        (
+            {"evaluation": {"inception": "download", "reference": {"url": "https://a.org/b.npz"}}},
+            "key 'evaluation.inception' wants a reference batch that is made of the images",
+        ),
         ({"classifier": {"architecture": {"spatial_stage": 9}}}, "spatial_stage 9 is not one of 3 stages"),
         (
             {"tokenizers": {"vq": {"training": {"perceptual": 1}}}},

@@ -132,7 +132,7 @@ def stream(images: Images, extractor: Loaded, batch_size: int) -> Iterator[tuple
     with tqdm(total=count, desc="features", unit="image", disable=quiet) as bar:
         for batch, colour, inputs in prefetched(prepared(images.batches(batch_size), extractor.device)):
             inputs = inputs.to(extractor.device, non_blocking=True)
-            with full_precision(), torch.inference_mode():
+            with without_tf32(), torch.inference_mode():
                 outputs = [output.cpu().numpy() for output in extractor.network(inputs)]
             if not all(np.isfinite(output).all() for output in outputs):
                 raise CCAError(f"{extractor.name}: features are NaN or infinite: check its weights")
@@ -154,7 +154,7 @@ def prepared(
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def without_tf32() -> Iterator[None]:
     """No TF32, no autotuning: features that repeat, in the precision the suite has."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

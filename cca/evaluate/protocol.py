@@ -1,4 +1,4 @@
-"""The settings of an evaluation, apart from the code that carries it out (which loads torch-fidelity)."""
+"""The settings of an evaluation, and the names of features and metrics."""
 
 from typing import Literal, get_args
 

@@ -60,8 +60,18 @@ class Measured:
                 "get that file, or correct the key"
             )
         if self.context.inception:
-            values["fid_inception"] = self._read(experiments.beside(path))["fid"]
+            values["fid_inception"] = self._by_inception(experiments.external(name))
         return values
+
+    def _by_inception(self, metrics: Path) -> float:
+        """FID by Inception's features of the samples that ``metrics`` are of."""
+        one, other = (self._read(self.folder / path) for path in (metrics, experiments.by_inception(metrics)))
+        if one["samples_sha256"] != other["samples_sha256"]:
+            raise CCAError(
+                f"{self.folder / experiments.by_inception(metrics)}: of other samples than {metrics.name} "
+                "beside it; delete both and evaluate again"
+            )
+        return other["fid"]
 
     @staticmethod
     def _read(path: Path) -> dict:
@@ -81,8 +91,7 @@ class Measured:
         for name in METRICS:
             summary |= _over_seeds(name, [run[name] for run in runs])
         if self.context.inception:
-            values = [self._read(self.folder / experiment.inception)["fid"] for experiment in chosen]
-            summary |= _over_seeds("fid_inception", values)
+            summary |= _over_seeds("fid_inception", [self._by_inception(one.metrics) for one in chosen])
         return summary | {"num_samples": runs[0]["num_samples"]}
 
     def quality(self, tokenizer: str) -> dict[str, float]:

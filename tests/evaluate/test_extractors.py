@@ -9,7 +9,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from cca.errors import CCAError
 from cca.evaluate.classifier import load_classifier, to_input
-from cca.evaluate.extractors import Extractor, extract, full_precision, load, prefetched
+from cca.evaluate.extractors import Extractor, extract, load, prefetched, without_tf32
 from cca.evaluate.images import ArrayImages
 from cca.files import sha256
 
@@ -73,7 +73,7 @@ def test_tf32_is_off_only_while_it_matters():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high")
     try:
-        with full_precision():
+        with without_tf32():
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "high"

@@ -36,7 +36,8 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     number = 1.0
     for folder in ("base/seed={}/s=0", "base/seed={}/s=1.5", "cca/seed={}/s=0"):
         for seed in (0, 3):
-            values = {name: (number := number * 1.1) for name in METRICS} | {"num_samples": 10}
+            values = {name: (number := number * 1.1) for name in METRICS}
+            values |= {"num_samples": 10, "samples_sha256": "ab" * 32}
             metrics = Path("results/t/m", folder.format(seed), "metrics.json")
             write_json(metrics, values)
             write_json(metrics.with_name("inception.json"), values | {"fid": values["fid"] + 1000})

@@ -125,7 +125,12 @@ def test_inception_beside_the_classifier_adds_its_own_jobs_only(
     weights = tmp_path / "weights.pth"
     weights.touch()
     config = (f"evaluation={{inception: {weights}}}",)
-    counts = planned(snakemake(finished, "-n", "results/table2.csv", config=config))
+    run = snakemake(finished, "-n", "-p", "results/table2.csv", config=config)
+    commands = [line for line in (run.stdout + run.stderr).splitlines() if "cca --threads 1 " in line]
+    extracting = [line for line in commands if " evaluate " in line or " reference " in line]
+    assert all(f"--weights {weights} " in line and "cca-inception" in line for line in extracting)
+    assert sum(" results/smoke/reference/inception.npz " in line for line in extracting) == len(extracting)
+    counts = planned(run)
     assert counts == {
         "reference_by_inception": 1,
         "evaluate_by_inception": len(TIER.tables["table2"].experiments()),

@@ -40,7 +40,7 @@ shell.prefix(
 # The extractor's weights: the tier's classifier, the file it names, or none where an extractor finds its own.
 CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.weights] if path]
-PROTOCOL = tier.evaluation.model_dump(mode="json", exclude={"weights", "reference", "inception"})
+PROTOCOL = tier.evaluation.protocol
 
 # The reference batch: the file that the tier names, or one that is fetched or made.
 REFERENCE = f"{RESULTS}/reference/reference.npz"

@@ -68,7 +68,7 @@ class TableSettings(Context):
         """What it is made of."""
         files = [*self.table.files(), *(experiments.external(name) for name in self.external)]
         measured = [path for path in files if path.name == experiments.METRICS] if self.inception else []
-        files += [experiments.beside(path) for path in measured]
+        files += [experiments.by_inception(path) for path in measured]
         return [results / path for path in [*files, *self.qualities(self.table.quality_of())]]
 
 

@@ -87,7 +87,7 @@ class Table(tables.Table):
                 else [Experiment(row.model, row.finetune, seed, scale).metrics for seed in self.seeds]
             )
         if column.removesuffix("_std").endswith("fid_inception"):
-            return {name: [experiments.beside(path) for path in paths] for name, paths in files.items()}
+            return {name: [experiments.by_inception(path) for path in paths] for name, paths in files.items()}
         return files
 
     @staticmethod

@@ -21,7 +21,10 @@ URL = "https://a.org/b.npz"
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Metrics of a model of ours and of three other systems."""
-    write_json(tmp_path / Experiment("m", "base", 0, 0).metrics, METRICS | {"num_samples": 50})
+    write_json(
+        tmp_path / Experiment("m", "base", 0, 0).metrics,
+        METRICS | {"num_samples": 50, "samples_sha256": "ab" * 32},
+    )
     checkpoints.save(tmp_path / "m/base/model.safetensors", nn.Linear(1, 1), {"parameters": 419392})
     for index, name in enumerate(("plain", "guided", "real")):
         values = METRICS | {"fid": 10.0 + index, "num_samples": 7, "samples_sha256": "ab" * 32}
@@ -107,8 +110,9 @@ def test_a_metric_without_a_value_is_a_gap(results: Path) -> None:
 
 def test_inception_fid_stands_beside_the_other_and_is_not_mixed_with_it(results: Path) -> None:
     for folder, fid in (("m/base/seed=0/s=0", 31.0), ("external/plain", 32.0), ("external/guided", 33.0)):
-        write_json(results / folder / "inception.json", METRICS | {"fid": fid, "num_samples": 50})
-    write_json(results / "external/real/inception.json", METRICS | {"fid": 34.0, "num_samples": 50})
+        write_json(results / folder / "inception.json", METRICS | {"fid": fid, "samples_sha256": "ab" * 32})
+    real = METRICS | {"fid": 34.0, "samples_sha256": "ab" * 32}
+    write_json(results / "external/real/inception.json", real)
     by_inception = settings().model_copy(update={"inception": True})
     files = [path for path in by_inception.files(results) if path.name == "inception.json"]
     assert len(files) == 4 and all(path.is_file() for path in files)
@@ -122,3 +126,8 @@ def test_inception_fid_stands_beside_the_other_and_is_not_mixed_with_it(results:
     assert rows["cfg_fid_inception"].fillna(0).tolist() == [0, 0, 33.0, 0]
     assert rows["fid"].fillna(0).tolist() == [1.25, 10.0, 0, 12.0]
     assert "Inception FID ↓" in (results / "table2.md").read_text()
+    write_json(results / "external/real/inception.json", real | {"samples_sha256": "cd" * 32})
+    with pytest.raises(
+        CCAError, match=r"real/inception\.json: of other samples than metrics\.json beside it"
+    ):
+        tables.run(by_inception, results=results, reported=REPORTED, out=results / "table2.csv")
