@@ -21,6 +21,9 @@ from cca.files import atomic, require
 
 M = TypeVar("M", bound=nn.Module)
 
+LARGEST_TABLE = 2**24
+"""Most numbers of a buffer that a module may compute from its sizes, where its file holds fewer in all."""
+
 
 def save(path: Path, module: nn.Module, metadata: dict) -> None:
     """Write a module's state dict with ``metadata`` (plain values) in the file's header.
@@ -107,13 +110,14 @@ def built(build: Callable[[], M], state: dict[str, Tensor], path: Path) -> M:
     """The module that ``build`` makes as a checkpoint's header describes it, filled with its tensors.
 
     A header cannot ask for more than its file holds: building stops at the first parameter that is not
-    among the tensors, before memory is used for its values.
+    among the tensors, before memory is used for its values; and at the first buffer that is larger than all
+    of them and `LARGEST_TABLE`, which a module registers on the meta device before it computes it.
 
     Raises:
         CCAError: no module can be built so, or one of other tensors.
     """
     try:
-        with _parameters_among(state):
+        with _no_larger_than(state):
             module = build()
     except CCAError as error:
         raise CCAError(f"{path}: {error}") from None
@@ -124,12 +128,14 @@ def built(build: Callable[[], M], state: dict[str, Tensor], path: Path) -> M:
 
 
 @contextmanager
-def _parameters_among(state: dict[str, Tensor]) -> Iterator[None]:
+def _no_larger_than(state: dict[str, Tensor]) -> Iterator[None]:
     """Refuse to build a module of far more parameters than there are tensors, or with one of another shape.
 
-    A parameter may be named anew while a module is built, which counts again.
+    A parameter may be named anew while a module is built, which counts again. A buffer may be of any shape,
+    for not all are saved, but not of more numbers than the tensors and `LARGEST_TABLE`.
     """
     shapes, count = {tuple(tensor.shape) for tensor in state.values()}, 0
+    most = max(sum(tensor.numel() for tensor in state.values()), LARGEST_TABLE)
 
     def look(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal count
@@ -141,11 +147,22 @@ def _parameters_among(state: dict[str, Tensor]) -> Iterator[None]:
                 f"does not fit the model: no tensor has the shape {tuple(parameter.shape)}, as '{name}'"
             )
 
-    hook = nn.modules.module.register_module_parameter_registration_hook(look)
+    def look_at_buffer(module: nn.Module, name: str, buffer: Tensor | None) -> None:
+        if buffer is not None and buffer.numel() > most:
+            raise CCAError(
+                f"does not fit the model: '{name}' has the shape {tuple(buffer.shape)}, more numbers than "
+                "the file holds"
+            )
+
+    hooks = [
+        nn.modules.module.register_module_parameter_registration_hook(look),
+        nn.modules.module.register_module_buffer_registration_hook(look_at_buffer),
+    ]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:

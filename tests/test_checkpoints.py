@@ -11,6 +11,7 @@ from torch import nn
 
 from cca import checkpoints, models, tokenizers
 from cca.errors import CCAError
+from cca.models import llamagen, var
 
 
 def test_a_model_comes_back_with_its_weights_and_in_eval_mode(world, tmp_path: Path) -> None:
@@ -147,6 +148,36 @@ def test_a_header_cannot_ask_for_more_than_the_file_holds(
     with pytest.raises(CCAError, match=message) as error:
         models.load(path, tokenizers.load(world.tokenizer))
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_nor_does_a_tokenizers_header_of_what_a_model_computes(
+    world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of codes follows from the images' size, and no weight of LlamaGen is as long."""
+    state, metadata = checkpoints.read(world.tokenizer)
+    metadata["architecture"]["image_size"] = 2048
+    path = tmp_path / "t.safetensors"
+    save_file(state, path, metadata={"cca": json.dumps(metadata)})
+    monkeypatch.setattr(checkpoints, "LARGEST_TABLE", 0)
+    models.load(world.model, tokenizers.load(world.tokenizer))
+    monkeypatch.setattr(llamagen, "rotation_table", None)  # would take the memory
+    with pytest.raises(CCAError, match=r"'table' has the shape .*, more numbers than the file") as error:
+        models.load(world.model, tokenizers.load(path))
+    assert str(error.value).startswith(f"{world.model}: ") and "\n" not in str(error.value)
+
+
+def test_nor_do_the_scales_of_a_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VAR's mask has as many numbers as there are pairs of codes, whose positions alone are in the file."""
+    sizes = {"image_size": 8, "channels": 1, "base_channels": 4, "blocks": 1, "norm_groups": 2}
+    sizes |= {"channel_multipliers": [1, 1], "z_channels": 4, "codebook_size": 12, "patch_sizes": [1, 2, 4]}
+    tokenizer = tokenizers.build("multiscale", sizes)
+    model = models.build("var", {"depth": 1, "dim": 2, "heads": 1}, tokenizer, num_classes=3)
+    assert set(checkpoints.shapes(model.state_dict()).values()) >= {(1, 21), (1, 1, 21, 21)}
+    state = model.state_dict() | {"pos_1LC": torch.zeros(1, 21 + 10**4, 2)}
+    tokenizer.num_tokens = 21 + 10**4
+    monkeypatch.setattr(var, "level_buffers", None)  # would take the memory
+    with pytest.raises(CCAError, match=r"'attn_bias_for_masking' has .*, more numbers than the file"):
+        checkpoints.built(lambda: var.Model(model.architecture, tokenizer, 3), state, tmp_path / "m")
 
 
 @pytest.mark.parametrize("header", ["[1]", "{", "[" * 10_000])

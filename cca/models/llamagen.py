@@ -182,9 +182,11 @@ class Model(ARModel):
         self.layers = nn.ModuleList(Block(a) for _ in range(a.layers))
         self.norm = nn.RMSNorm(a.dim, eps=a.norm_eps)
         self.output = nn.Linear(a.dim, self.vocab_size, bias=False)
+        size = torch.empty(self.num_tokens, a.head_dim // 2, 2, device="meta")
+        self.register_buffer("table", size, persistent=False)  # `checkpoints.built` may refuse it
         with torch.device("cpu"):  # on the meta device torch imports its compiler for it
             table = rotation_table(side, a.head_dim, a.rope_base)
-        self.register_buffer("table", table.to(self.output.weight.device), persistent=False)
+        self.table = table.to(self.output.weight.device)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

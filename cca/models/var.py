@@ -203,6 +203,8 @@ class Model(ARModel):
         self.blocks = nn.ModuleList(Block(a, rate) for rate in rates)
         self.head_nm = HeadNorm(a)
         self.head = nn.Linear(a.dim, self.vocab_size)
+        size = torch.empty(1, 1, self.num_tokens, self.num_tokens, device="meta")
+        self.register_buffer("attn_bias_for_masking", size)  # `checkpoints.built` may refuse it
         with torch.device("cpu"):  # on the meta device torch imports its compiler for it
             buffers = level_buffers(tokenizer.quantize.patch_sizes)
         for name, buffer in buffers.items():
