@@ -14,7 +14,7 @@ import cca
 def digest(*modules: str) -> str:
     """SHA-256 over the code of the named modules and of all that they reach.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings (strings below constants, too) and layout do not count.
     """
     code = "".join(f"{module}\n{_read(module)[0]}\n" for module in reached(*modules))
     return hashlib.sha256(code.encode()).hexdigest()
@@ -51,12 +51,19 @@ def _read(module: str) -> tuple[str, list[str]]:
         elif isinstance(node, ast.ImportFrom):
             source = resolve_name("." * node.level + (node.module or ""), spec.parent)
             imports += [source, *(f"{source}.{name.name}" for name in node.names)]
-        elif (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
+        for name, part in ast.iter_fields(node):
+            if isinstance(part, list):
+                setattr(node, name, [each for each in part if not _is_docstring(each)])
     return ast.dump(tree), [name for name in imports if _is_ours(name)]
+
+
+def _is_docstring(node: object) -> bool:
+    """Whether a statement is a string and nothing else, wherever it stands: it does nothing."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _is_ours(name: str) -> bool:

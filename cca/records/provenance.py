@@ -3,10 +3,8 @@
 import fcntl
 import glob
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,27 +19,15 @@ from typing import Any, TextIO
 import torch
 
 import cca
-from cca.device import pick
 from cca.errors import CCAError
 from cca.files import read_json, remove_temporaries, sha256, write_json
 from cca.records.codebase import digest
+from cca.records.environment import environment
 from cca.settings import Settings
 
-PACKAGES = [
-    "matplotlib",
-    "mlxtend",
-    "numpy",
-    "pandas",
-    "pillow",
-    "pydantic",
-    "safetensors",
-    "scipy",
-    "snakemake",
-    "torch",
-    "torch-fidelity",
-    "torchvision",
-]
 SUFFIX = ".provenance.json"
+RESULTS_DEPEND_ON = (":/cca", ":/workflow", ":/Snakefile", ":/profiles")
+"""What of a checkout is looked at for changes; the container images have not all of the rest."""
 COMMAND_LINE = ("cca.cli.", "cca.records.provenance.", "cca.runner.")
 """Modules, and all in them, that every stage is started by and that no result depends on."""
 
@@ -116,13 +102,14 @@ def recorded(
     Yields a dict for what the stage reports of itself. An older record is removed before the block,
     so that none ever lies beside an output that it does not describe. Inputs are files or folders.
     ``beside`` has the checksums of what the stage wrote under the same name with other suffixes: logs,
-    pages, pictures.
+    pages, pictures. The code is recorded as it is before the block, since its files may be edited meanwhile.
 
     Raises:
         CCAError: an input does not exist or is not what its record says, or another process is writing
             ``out``.
     """
     begun, started = perf_counter(), datetime.now(UTC)
+    code = code_version(module)
     record: dict[str, Any] = {
         "stage": stage,
         "settings": settings.model_dump(mode="json"),
@@ -141,7 +128,7 @@ def recorded(
                 for name in sorted(dict(stamps(out).items() - older.items()))
             },
             "measured": measured,
-            "code": code_version(module),
+            "code": code | {"sha256": code_checksum(module)},  # with plug-ins that were loaded in the block
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
             "wall_seconds": round(perf_counter() - begun, 2),
@@ -236,7 +223,10 @@ def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], argu
 
 
 def code_checksum(module: str, loaded: Collection[str] = sys.modules) -> str:
-    """`cca.records.codebase.digest` of a stage's module and all of ``cca`` loaded for it, plug-ins too."""
+    """`cca.records.codebase.digest` of a stage's module and all of ``cca`` loaded for it, plug-ins too.
+
+    Of a module it is the code at the first time that this process asked.
+    """
     ours = {name for name in loaded if name.startswith("cca.") and not f"{name}.".startswith(COMMAND_LINE)}
     return digest(module, *ours)
 
@@ -244,8 +234,8 @@ def code_checksum(module: str, loaded: Collection[str] = sys.modules) -> str:
 def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
     """Version of this package, the checksum of a stage's code and, in a git checkout, its commit.
 
-    The checksum is its `code_checksum`. ``dirty`` says that files differ from the commit or that some of
-    the package are unknown to git.
+    The checksum is its `code_checksum`. ``dirty`` says that files which results depend on differ
+    from the commit, or that some of the package are unknown to git.
     """
     here = Path(cca.__file__).parent
 
@@ -258,26 +248,7 @@ def code_version(module: str, loaded: Collection[str] = sys.modules) -> dict:
 
     version: dict[str, Any] = {"version": cca.__version__, "sha256": code_checksum(module, loaded)}
     if git("ls-files", "--error-unmatch", "__init__.py"):
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *RESULTS_DEPEND_ON)
         unknown = git("ls-files", "--others", "--exclude-standard", ".")
         version |= {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or unknown)}
     return version
-
-
-def environment() -> dict:
-    """Packages, interpreter, machine, device and number of threads."""
-    device = pick()
-    return {
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "python": sys.version.split()[0],
-        "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def cpu(information: Path = Path("/proc/cpuinfo")) -> str:
-    """Name of the processor's model, or what else is known of it."""
-    lines = information.read_text().splitlines() if information.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

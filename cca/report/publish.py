@@ -19,8 +19,9 @@ from cca import plugins
 from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
+from cca.records.environment import cpu
 from cca.records.lineage import trace
-from cca.records.provenance import cpu, record_path, unchanged
+from cca.records.provenance import record_path, unchanged
 from cca.report.claims.markdown import glance
 from cca.report.tables._readable import readable
 

@@ -51,6 +51,24 @@ def test_comments_docstrings_and_layout_do_not_count(package: Path) -> None:
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('x = 1\n"""Of x."""\n', "x = 1\n"),
+        ("class A:\n    x: int\n    'Of x.'\n", "class A:\n    x: int\n    'New.'\n"),
+        ("async def f():\n    'Doc.'\n    pass\n", "async def f():\n    pass\n"),
+        ("if True:\n    x = 1\nelse:\n    'Not.'\n    x = 2\n", "if True:\n    x = 1\nelse:\n    x = 2\n"),
+    ],
+)
+def test_strings_that_are_statements_do_not_count(package: Path, before: str, after: str) -> None:
+    assert digest_after(package / "a.py", before) == digest_after(package / "a.py", after)
+
+
+def test_strings_that_are_values_count(package: Path) -> None:
+    texts = ("x = 'a'\n", "x = 'b'\n", "f('a')\n", "f('b')\n", "def f():\n    return 'a'\n")
+    assert len({digest_after(package / "a.py", text) for text in texts}) == len(texts)
+
+
 def test_code_of_imported_modules_counts_and_of_others_not(package: Path) -> None:
     before = codebase.digest("cca.sandbox.a")
     assert digest_after(package / "c.py", "y = 2\n") == before

@@ -1,9 +1,13 @@
 """The record beside an artefact, and the lock on it while it is made."""
 
 import hashlib
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from cca.errors import CCAError
 from cca.files import read_json
 from cca.records import codebase, provenance
+from cca.records.environment import PACKAGES, cpu
 from cca.records.provenance import checksum, exclusive, record_of, record_path, recorded, unchanged
 from cca.settings import Settings
 
@@ -165,20 +170,91 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *name, *arguments], check=True, capture_output=True)
 
 
-def test_a_new_file_of_the_package_makes_it_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "cca"
-    (package / "objectives").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    monkeypatch.setattr(provenance.cca, "__file__", str(package / "__init__.py"))
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A made-up folder with the package, of one module ``cca.made_up``, and other files."""
+    root = tmp_path / "checkout"
+    for name in ("cca/__init__.py", "cca/made_up.py", "cca/objectives/dpo.py", "workflow/smoke.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    for name in ("Snakefile", "README.md", "docs/index.md", "tests/test_made_up.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.setattr(provenance.cca, "__file__", str(root / "cca/__init__.py"))
+    monkeypatch.setattr(provenance.cca, "__path__", [*provenance.cca.__path__, str(root / "cca")])
+    yield root
+    codebase._read.cache_clear()
+
+
+def commit(folder: Path) -> None:
+    git(folder, "init")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "some")
+
+
+def test_the_package_outside_of_a_checkout_has_no_commit(checkout: Path) -> None:
     assert set(provenance.code_version("cca.stages.score")) == {"version", "sha256"}
-    git(tmp_path, "init")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-m", "first")
-    (tmp_path / "notes.txt").touch()
+
+
+def test_a_new_file_of_the_package_makes_it_dirty(checkout: Path) -> None:
+    commit(checkout)
+    (checkout / "notes.txt").touch()
     version = provenance.code_version("cca.stages.score")
     assert len(version["commit"]) == 40 and version["dirty"] is False
-    (package / "objectives/hinge.py").touch()
+    (checkout / "cca/objectives/hinge.py").touch()
     assert provenance.code_version("cca.stages.score")["dirty"] is True
+
+
+@pytest.mark.parametrize("name", ["cca/objectives/dpo.py", "workflow/smoke.yaml", "Snakefile"])
+def test_a_changed_file_that_results_depend_on_makes_it_dirty(checkout: Path, name: str) -> None:
+    commit(checkout)
+    (checkout / name).write_text("# changed")
+    assert provenance.code_version("cca.stages.score")["dirty"] is True
+
+
+def test_files_that_a_container_leaves_out_make_nothing_dirty(checkout: Path) -> None:
+    """It has all that results depend on, as apptainer.def says."""
+    commit(checkout)
+    for name in ("docs", "tests"):
+        shutil.rmtree(checkout / name)
+    assert provenance.code_version("cca.stages.score")["dirty"] is False
+    definition = Path(provenance.__file__).parents[2] / "apptainer.def"
+    for path in provenance.RESULTS_DEPEND_ON:
+        name = path.removeprefix(":/")
+        assert f"    {name} /opt/cca/{name}\n" in definition.read_text()
+
+
+def test_what_is_edited_while_a_stage_runs_is_not_recorded(checkout: Path, tmp_path: Path) -> None:
+    commit(checkout)
+    before = provenance.code_version("cca.made_up")
+    codebase._read.cache_clear()
+    with recorded("stage", "cca.made_up", Some(), {}, tmp_path / "out"):
+        (checkout / "cca/made_up.py").write_text("x = 1")
+        commit(checkout)
+        (checkout / "Snakefile").write_text("x = 2")
+        (tmp_path / "out").touch()
+    assert read_json(record_path(tmp_path / "out"))["code"] == before
+    codebase._read.cache_clear()
+    after = provenance.code_version("cca.made_up")
+    assert all(after[name] != before[name] for name in ("sha256", "commit", "dirty"))
+
+
+def test_a_plug_in_that_a_stage_loads_counts(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "cca/loaded_late.py").write_text("x = 1")
+    for name in ("alone", "more"):
+        with recorded("stage", "cca.made_up", Some(), {}, tmp_path / name):
+            (tmp_path / name).touch()
+            if name == "more":
+                import_module("cca.loaded_late")
+    sys.modules.pop("cca.loaded_late")
+    codes = [read_json(record_path(tmp_path / name))["code"] for name in ("alone", "more")]
+    assert codes[0]["sha256"] != codes[1]["sha256"]
+
+
+def test_all_declared_dependencies_are_recorded() -> None:
+    root = Path(provenance.__file__).parents[2]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert sorted(re.match(r"[\w-]+", each)[0] for each in declared) == PACKAGES
 
 
 def test_the_checksum_of_code_is_of_the_stage_and_of_plug_ins_loaded_for_it() -> None:
@@ -192,8 +268,8 @@ def test_the_checksum_of_code_is_of_the_stage_and_of_plug_ins_loaded_for_it() ->
 
 def test_the_processor_by_name(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: b\n")
-    assert provenance.cpu(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
-    assert provenance.cpu(tmp_path / "absent")
+    assert cpu(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
+    assert cpu(tmp_path / "absent")
 
 
 def test_an_input_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
     killed_at_3()
     assert first_step(seed=1) == 0
     killed_at_3()
-    monkeypatch.setattr("cca.records.provenance.cpu", lambda: "another processor")
+    monkeypatch.setattr("cca.records.environment.cpu", lambda: "another processor")
     assert first_step() == 0
     killed_at_3()
     arrays = read_npz(images)
