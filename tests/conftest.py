@@ -1,5 +1,6 @@
 """What tests share: tiny trained-looking files of every stage, and the smoke DAG, made once."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from cca import models, tokenizers
 from cca.data import codes as code_data
@@ -42,13 +44,6 @@ class World:
     tokenizer: Path
     codes: Path
     model: Path
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n``: tests of one module, and those of the run of the smoke DAG, are of one process."""
-    for item in items:
-        group = "smoke DAG" if "finished" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +100,16 @@ def snakemake() -> Run:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, snakemake: Run) -> Path:
-    """A folder in which the whole smoke DAG has run."""
-    folder = tmp_path_factory.mktemp("smoke")
-    run = snakemake(folder)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return folder
+    """A folder in which the whole smoke DAG has run: with ``-n`` once, of which each process has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            folder = tmp_path_factory.mktemp("running")
+            run = snakemake(folder)
+            assert run.returncode == 0, run.stderr[-3000:]
+            folder.rename(shared)
+    return Path(shutil.copytree(shared, tmp_path_factory.mktemp("finished") / "smoke"))
 
 
 @pytest.fixture
