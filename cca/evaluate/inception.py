@@ -10,7 +10,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
+from cca.files import sha256
 from cca.files.fetch import download
+from cca.records.provenance import exclusive
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
@@ -74,7 +76,14 @@ def published_weights() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
     if not path.is_file():
         try:
-            download(URL_INCEPTION_V3, path, SHA256)
+            with exclusive(path, wait=True):  # jobs side by side download them once
+                if not path.is_file():
+                    download(URL_INCEPTION_V3, path, SHA256)
         except CCAError as error:
             raise CCAError(f"{error}; or give Inception's weights as a file, or put it at {path}") from None
+    if (found := sha256(path)) != SHA256:
+        raise CCAError(
+            f"{path}: its SHA-256 is {found}, not {SHA256}: damaged, or not the published weights; delete it "
+            "and run the same command again, or give Inception's weights as a file"
+        )
     return path

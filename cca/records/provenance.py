@@ -155,14 +155,14 @@ def peak_memory() -> dict[str, int]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of an output, a hidden file beside it that is gone afterwards.
 
     The kernel releases it with the process, however that ends: a file left by a killed one locks nothing.
     What else a killed one left, unfinished files of the output, is removed.
 
     Raises:
-        CCAError: another process holds it, or nothing can be written in the folder.
+        CCAError: another process holds it, unless ``wait``; or nothing can be written in the folder.
     """
     lock = path.with_name(f".{path.name}.lock")
     while True:
@@ -175,7 +175,7 @@ def exclusive(path: Path) -> Iterator[None]:
             ) from None
         with stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CCAError(f"{path}: another process is writing it; wait for it or end it") from None
             if not _is_at(stream, lock):

@@ -1,5 +1,6 @@
 """Inception's weights where torch-fidelity keeps them; how a download fails is in `test_fetch.py`."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate import inception
+from cca.records.provenance import exclusive
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +21,26 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_they_are_downloaded_once(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
     def download(url: str, out: Path, expected: str) -> None:
         assert (url, expected) == (URL_INCEPTION_V3, inception.SHA256)
-        out.parent.mkdir(parents=True)  # fails the second time
+        with pytest.raises(CCAError, match="another process is writing it"), exclusive(out):
+            pytest.fail("two at once")
         out.write_bytes(b"weights")
+        downloads.append(out)
 
+    downloads: list[Path] = []
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(b"weights").hexdigest())
     monkeypatch.setattr(inception, "download", download)
     for _ in range(2):
         assert inception.published_weights() == hub / URL_INCEPTION_V3.rpartition("/")[2]
+    assert len(downloads) == 1 and list(hub.iterdir()) == downloads
+
+
+def test_other_weights_in_their_place_are_refused(hub: Path) -> None:
+    hub.mkdir(parents=True)
+    path = hub / URL_INCEPTION_V3.rpartition("/")[2]
+    path.write_bytes(b"weights")
+    with pytest.raises(CCAError, match="damaged, or not the published weights; delete it") as error:
+        inception.published_weights()
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
 def test_a_failure_names_the_other_ways(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -132,6 +133,12 @@ def test_two_processes_never_make_the_same_output(another: subprocess.Popen, tmp
         make(tmp_path / "out")
     assert not (tmp_path / "out").exists()
     make(tmp_path / "beside")
+
+
+def test_who_waits_has_the_lock_once_it_is_free(another: subprocess.Popen, tmp_path: Path) -> None:
+    Timer(0.3, another.kill).start()
+    with exclusive(tmp_path / "out", wait=True):
+        assert another.wait(60) != 0
 
 
 def test_a_killed_process_locks_nothing_and_its_half_files_go(
