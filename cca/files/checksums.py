@@ -12,8 +12,15 @@ Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{
 
 
 def known(out: Path) -> dict[str, str]:
-    """What was recorded beside ``out``: the SHA-256 of each file by its name."""
-    return read_json(_record(out)) if _record(out).is_file() else {}
+    """What was recorded beside ``out``: the SHA-256 of each file by its name.
+
+    Raises:
+        CCAError: something else was.
+    """
+    found = read_json(_record(out)) if _record(out).is_file() else {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise CCAError(f"{_record(out)}: not checksums of files by their names; delete it")
+    return found
 
 
 def remember(out: Path, name: str, checksum: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from cca.errors import CCAError
 from cca.files import fetch, read_json
+from cca.files.checksums import known
 from cca.settings import validate
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -214,6 +215,16 @@ def test_what_is_no_answer(
         done.set()
         thread.join()
     assert "\n" not in str(error.value) and not out.exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", '{"a": 1}', "{"])
+def test_a_damaged_record_of_checksums_is_one_line(out: Path, content: str) -> None:
+    record = out.with_name("samples.checksums.json")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(content)
+    with pytest.raises(CCAError, match=r"samples.checksums.json: not .*; delete it") as error:
+        known(out)
+    assert "\n" not in str(error.value)
 
 
 def test_a_checksum_is_recorded_at_first_use_and_holds(server: Server, out: Path) -> None:
