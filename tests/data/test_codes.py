@@ -12,6 +12,7 @@ from cca.data import codes, encode, images
 from cca.data.augment import Augmentation
 from cca.data.encode import CodesSettings
 from cca.errors import CCAError
+from cca.files import read_npz, write_npz
 
 
 def everything(data: codes.Codes) -> np.ndarray:
@@ -100,6 +101,16 @@ def test_shards_that_do_not_belong_together_are_refused(world, tmp_path: Path) -
         join(tmp_path, 3)
     with pytest.raises(CCAError, match="no shard_"):
         codes.run(codes.JoinSettings(), shards=tmp_path, out=tmp_path / "none.npz")
+
+
+def test_a_shard_outside_of_the_folder_is_refused(world, tmp_path: Path) -> None:
+    (shard,) = make(world, tmp_path).shards
+    described = read_npz(tmp_path / "codes.npz")
+    for name in ("../codes/1/shard_0.safetensors", str(shard.path)):
+        forged = tmp_path / "other/codes.npz"
+        write_npz(forged, **described | {"shards": np.array([name])})
+        with pytest.raises(CCAError, match="is no file below this folder"):
+            codes.load(forged)
 
 
 def test_a_half_written_and_a_damaged_shard_are_refused(world, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A small valid file for every loader of the project, and how that loader reads it."""
+"""A small valid file for the loaders of what may come from others, and how each reads it.
+
+What a run writes for itself, as its metrics, logs and tables, is read as JSON or CSV and not among them.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -12,16 +15,17 @@ import torch
 import yaml
 from PIL import Image
 
-from cca import checkpoints, models, tokenizers
+from cca import checkpoints, imports, models, tokenizers
 from cca.config import load_tier
 from cca.data import codes, encode, images
 from cca.data.codes import JoinSettings
 from cca.data.encode import CodesSettings
+from cca.data.files import FileImages
 from cca.evaluate.classifier import Classifier, ClassifierArchitecture, load_classifier
 from cca.evaluate.fidelity import plain
 from cca.evaluate.samples import Features, read_side, write_features
 from cca.evaluate.verify import lookup
-from cca.files import pictures, write_json, write_npz
+from cca.files import checksums, pictures, write_json, write_npz
 from cca.records.provenance import read_record, record_path, recorded
 from cca.report.claims.definitions import load as load_claims
 from cca.rng import generator, seed_torch
@@ -55,7 +59,10 @@ class Entry:
 
 
 def make(folder: Path) -> list[Entry]:
-    """Write the files of the corpus; all of them can be read."""
+    """Write the files of the corpus; all of them can be read.
+
+    Beside the folder lie ``escaped`` files, as good as those inside, which no loader may be led to.
+    """
     rng = generator("corpus")
     pixels = rng.integers(256, size=(12, 8, 8, 1), dtype=np.uint8)
     labels = np.arange(12) % 3
@@ -66,15 +73,41 @@ def make(folder: Path) -> list[Entry]:
         class_names=np.array(["a", "b", "c"]),
     )
     entries = [
-        Entry("images", folder / "images.npz", images.load),
+        Entry("images", folder / "images.npz", read_images),
         *_networks(folder),
         *_evaluation(folder, np.repeat(pixels, 3, axis=3)),
         *_texts(folder),
     ]
-    entries += _finetuning(folder)
+    entries += [*_finetuning(folder), _listed(folder, labels)]
+    shutil.copyfile(folder / "shards/shard_0.safetensors", folder.with_name("escaped.safetensors"))
+    shutil.copyfile(folder / "picture.png", folder.with_name("escaped.png"))
     for entry in entries:
         entry.read(entry.path)
     return entries
+
+
+def _listed(folder: Path, labels: np.ndarray) -> Entry:
+    """Images that stay in their files."""
+    size = (folder / "picture.png").stat().st_size
+    arrays = {
+        "root": np.array(str(folder)),
+        "shape": np.array([8, 8, 3]),
+        "class_names": np.array(["a", "b", "c"]),
+    }
+    for part, count in (("train", 9), ("heldout", 3)):
+        names = np.array([b"picture.png"] * count)
+        arrays |= {f"{part}_files": names, f"{part}_sizes": np.full(count, size)}
+        arrays[f"{part}_labels"] = labels[:count]
+    write_npz(folder / "listed.npz", **arrays)
+    return Entry("images", folder / "listed.npz", read_images)
+
+
+def read_images(path: Path) -> None:
+    """Both splits; what is in files is decoded."""
+    data = images.load(path)
+    for split in (data.train_images, data.heldout_images):
+        if isinstance(split, FileImages):
+            split[:]
 
 
 def _networks(folder: Path) -> list[Entry]:
@@ -93,6 +126,9 @@ def _networks(folder: Path) -> list[Entry]:
             Entry("tokenizer", folder / f"{kind}.safetensors", tokenizers.load),
             Entry("model", folder / f"{family}.safetensors", load_model),
         ]
+        torch.save({"model": model.state_dict()}, folder / f"{family}.pt")
+        read_official = partial(imports.read, family=family, module=model)
+        entries.append(Entry("official weights", folder / f"{family}.pt", read_official))
     classifier = Classifier(
         ClassifierArchitecture(widths=[4, 4], features=4, pool_size=2), 8, 1, num_classes=3
     )
@@ -194,6 +230,7 @@ class Some(Settings):
 def _texts(folder: Path) -> list[Entry]:
     with recorded("stage", "cca.rng", Some(), {"images": [folder / "images.npz"]}, folder / "made.json"):
         write_json(folder / "made.json", {"fid": 1.5})
+    checksums.remember(folder / "weights.pth", "https://a.b/weights.pth", "0" * 64)
     config = REPOSITORY / "workflow/config/smoke.yaml"
     (folder / "workflow/config").mkdir(parents=True)
     (folder / "workflow/resources").mkdir()
@@ -207,11 +244,17 @@ def _texts(folder: Path) -> list[Entry]:
     published = next(iter(yaml.safe_load((folder / "published.yaml").read_text())))
     return [
         Entry("record", record_path(folder / "made.json"), read_record),
+        Entry("checksums", folder / "weights.checksums.json", read_checksums),
         Entry("settings", folder / "pretrain.yaml", read_settings),
         Entry("tier", folder / "workflow/config/smoke.yaml", lambda path: load_tier(path.stem, path.parent)),
         Entry("claims", folder / "claims.yaml", load_claims),
         Entry("published figures", folder / "published.yaml", partial(lookup, name=published)),
     ]
+
+
+def read_checksums(path: Path) -> object:
+    """What was recorded beside a file."""
+    return checksums.known(path.with_name(path.name.replace(".checksums.json", ".pth")))
 
 
 def read_settings(path: Path) -> object:

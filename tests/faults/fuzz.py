@@ -5,7 +5,7 @@
 A case is one valid file of the corpus, one mutation and one reading, all of it from the seed and the case's
 number. It is *loaded*, or *refused* with a `CCAError` of one line of text. Anything else is *lost*, and makes
 the status 1: another exception, several lines, bytes that are no text, a crash, more than `SECONDS` or
-`MEMORY`, a pickle that was executed, a file that appeared.
+`MEMORY`, a pickle that was executed, a file that appeared, one that was read from outside of its folder.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tabulate import tabulate
 from cca.errors import CCAError
 
 from .corpus import Entry, make
-from .mutations import MUTATIONS
+from .mutations import MUTATIONS, lists, outside
 
 SECONDS, MEMORY = 60, 2**30
 """Most time of one case, and most bytes of address space beyond what the loaded libraries take."""
@@ -57,13 +57,17 @@ def run(entries: list[Entry], folder: Path, seed: int, number: int) -> Case:
     source = entry.path
     if rng.random() < 0.02:  # a file of another kind under the right name
         source = rng.choice(entries).path
-    path.write_bytes(mutate(source.read_bytes(), rng, canary))
+    valid = source.read_bytes()
+    path.write_bytes(mutate(valid, rng, canary))
     outcome, told = _outcome(entry, path)
+    if outcome == "loaded" and mutate is outside and lists(valid):
+        outcome, told = "lost", "a file was read from outside of its folder"
     if canary.exists():
         outcome, told = "lost", "a pickle was executed"
         canary.unlink()
     strays = {item.name for item in scratch.iterdir()} - {path.name}
-    if strays or Path("/tmp/escaped").exists():
+    strays |= {str(path) for path in (folder / "escaped", Path("/tmp/escaped")) if path.exists()}
+    if strays:
         outcome, told = "lost", f"a file appeared: {sorted(strays)}"
     path.unlink()
     return Case(number, entry.name, mutate.__name__, outcome, told)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 NUMBERS = [
     "0",
     "-1",
@@ -22,7 +24,9 @@ NUMBERS = [
     "1" + "0" * 40,
 ]
 WORDS = ["null", "true", '""', "[]", "{}", ".nan", "1e400", '"../../x"', "x", "[[1]]"]
-NAMES = ["../../../escaped", "/tmp/escaped", "..", "a/b", "x" * 300, "arr_0", "mu"]
+NAMES = ["../escaped", "/tmp/escaped", "..", "a/b", "x" * 300, "arr_0", "mu"]
+LISTS = ("shards", "train_files", "heldout_files")
+"""Arrays of an archive that name the files which its loader follows."""
 MIB = 2**20
 
 Mutation = Callable[[bytes, Random, Path], bytes]
@@ -122,6 +126,31 @@ def renamed(data: bytes, rng: Random, canary: Path) -> bytes:
     return data[: match.start()] + json.dumps(name).encode() + data[match.end() :]
 
 
+def outside(data: bytes, rng: Random, canary: Path) -> bytes:
+    """A list of files, one of which is a valid one outside of its folder (`corpus.make` lays it there)."""
+    if not (names := lists(data)):
+        return renamed(data, rng, canary)
+    with np.load(io.BytesIO(data)) as archive:
+        arrays = dict(archive)
+    name = rng.choice(names)
+    listed = arrays[name].astype("U").tolist()
+    place = rng.randrange(len(listed))
+    escaped = f"escaped{Path(listed[place]).suffix}"
+    listed[place] = rng.choice([f"../{escaped}", str(canary.with_name(escaped))])
+    arrays[name] = np.array(listed, dtype=arrays[name].dtype.kind)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def lists(data: bytes) -> list[str]:
+    """The lists of files in an archive."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [name for name in LISTS if f"{name}.npy" in archive.namelist()]
+
+
 def _repacked(
     data: bytes,
     rng: Random,
@@ -157,4 +186,5 @@ MUTATIONS: list[Mutation] = [
     header,
     bomb,
     renamed,
+    outside,
 ]

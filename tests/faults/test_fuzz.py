@@ -10,11 +10,12 @@ from random import Random
 import numpy as np
 import pytest
 
+from cca.data import codes, files
 from cca.errors import CCAError
 
 from . import fuzz
-from .corpus import Entry
-from .mutations import Payload
+from .corpus import Entry, make
+from .mutations import Payload, lists, outside
 
 CASES = 300
 
@@ -57,6 +58,22 @@ def test_the_campaign_sees_what_must_not_be(
     monkeypatch.setattr(fuzz, "MUTATIONS", [payload])
     case = fuzz.run([Entry("a loader", tmp_path / "file", read)], tmp_path, seed=0, number=0)
     assert (case.outcome, case.loader) == ("lost", "a loader") and told in case.told
+
+
+def test_the_campaign_sees_what_is_read_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("corpus", "scratch"):
+        (tmp_path / name).mkdir()
+    entries = [entry for entry in make(tmp_path / "corpus") if lists(entry.path.read_bytes())]
+    assert {entry.name for entry in entries} == {"codes", "images"}
+    monkeypatch.setattr(fuzz, "MUTATIONS", [outside])
+
+    def cases() -> list[fuzz.Case]:
+        return [fuzz.run([entry], tmp_path, 0, number) for entry in entries for number in range(8)]
+
+    assert all("is no file below this folder" in case.told for case in cases())
+    for module in (codes, files):
+        monkeypatch.setattr(module, "below", lambda folder, name: folder / name)
+    assert {case.told for case in cases()} == {"a file was read from outside of its folder"}
 
 
 def test_mutations_follow_from_their_seed(tmp_path: Path) -> None:
