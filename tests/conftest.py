@@ -3,8 +3,7 @@
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from cca.data import codes as code_data
 from cca.data import encode
 from cca.files import write_npz
 from cca.rng import generator, seed_torch
+
+from .smoke import command
 
 REPOSITORY = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess]
@@ -44,6 +45,14 @@ class World:
     tokenizer: Path
     codes: Path
     model: Path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder in place of the user's own for what is kept between runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -85,10 +94,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def run_workflow(folder: Path, *arguments: str, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Run the workflow at the smoke tier with ``folder`` as working directory."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "-d", str(folder)]
+    """Run the workflow at the smoke tier in ``folder``, where it also keeps its cache: it shares nothing."""
     return subprocess.run(
-        [*command, *arguments, "--config", "tier=smoke", *config], capture_output=True, text=True, cwd=folder
+        command(folder, *arguments, config=config),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / ".cache")},
     )
 
 

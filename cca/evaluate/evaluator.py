@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,8 @@ from cca.evaluate.protocol import METRICS, EvaluationSettings
 from cca.evaluate.samples import Features, Side, read_side, write_features
 from cca.evaluate.statistics import Statistics
 from cca.files import cache_folder, write_json
+from cca.records.codebase import digest
+from cca.records.environment import environment
 
 
 class LazyExtractor:
@@ -105,7 +108,7 @@ def evaluate(
     Args:
         weights: file of the extractor's weights; None where it downloads them or none are needed.
         device: None for the GPU if there is one.
-        cache: folder where the reference's features are kept, by content, extractor and weights.
+        cache: folder where the reference's features are kept, by all that they follow from.
         keep_features: ``.npz`` to write the samples' features to.
         allow_jpeg: accept lossy images.
         bootstrap: number of resamples of the intervals, see `cca.evaluate.bootstrap`; None for no intervals.
@@ -200,8 +203,7 @@ def side_features(
     if cache is None:
         return extractors.extract(side.images, extractor.loaded, batch_size)
     identity = extractor.loaded.identity
-    key = hashlib.sha256(f"1 {side.sha256} {identity}".encode()).hexdigest()
-    kept = cache / f"{key[:32]}.npz"
+    kept = cache / f"{_key(side, extractor.loaded)[:32]}.npz"
     if kept.is_file():
         try:
             return read_side(kept).features
@@ -211,6 +213,13 @@ def side_features(
     with suppress(OSError):  # a cache that cannot be written costs time, not the result
         write_features(kept, features, identity)
     return features
+
+
+def _key(side: Side, extractor: Loaded) -> str:
+    """SHA-256 of all that a side's features follow from: images, extractor, weights, code, environment."""
+    code = digest(extractors.__name__)
+    told = [side.sha256, extractor.identity, str(extractor.device), code, environment()]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def check_comparable(reference: Side, samples: Side, k: int) -> None:

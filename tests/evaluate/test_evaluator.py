@@ -98,7 +98,7 @@ def test_kept_features_stand_in_for_images_and_need_no_weights(pair, classifier_
         assert again[name] == whole[name]
 
 
-def test_the_references_features_are_kept_by_content_and_weights(
+def test_the_references_features_are_kept_by_content_weights_code_and_environment(
     pair, classifier_file, settings, tmp_path, monkeypatch
 ):
     counts = []
@@ -121,6 +121,12 @@ def test_the_references_features_are_kept_by_content_and_weights(
     for kept in cache.iterdir():
         kept.write_bytes(b"damaged")
     assert evaluate(*pair, settings, weights=classifier_file, cache=cache) == results[0]
+    counts.clear()
+    for name, other in (("digest", lambda *modules: "other"), ("environment", lambda: {"threads": 2})):
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluator, name, other)
+            evaluate(*pair, settings, weights=classifier_file, cache=cache)
+    assert counts == [40, 30] * 2
 
 
 def test_stored_statistics_win_over_images(pair, classifier_file, settings, tmp_path):
