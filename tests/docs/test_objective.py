@@ -15,6 +15,7 @@ from cca.config import load_tier
 from cca.files import parse_yaml
 from cca.stages import finetune, pairs, score
 
+from ..smoke import command
 from .commands import REPOSITORY, commands
 
 PAGE = REPOSITORY / "docs/objective.md"
@@ -65,11 +66,10 @@ def test_it_adds_its_own_jobs_to_the_workflow_and_no_other(finished: Path, tmp_p
     shutil.copy(REPOSITORY / "Snakefile", tmp_path)
     (tmp_path / "cca/objectives/hinge.py").write_text(block("objective: hinge"))
     (tmp_path / "hinge.yaml").write_text(block("tier: hinge"))
-    (command,) = [c.words for c in commands(PAGE) if c.words[0] == "snakemake"]
-    words = [str(tmp_path / word) if word == "hinge.yaml" else word for word in command[1:]]
-    snakemake = [sys.executable, "-m", "snakemake", "-s", tmp_path / "Snakefile", "-d", finished]
+    (shown,) = [c.words for c in commands(PAGE) if c.words[0] == "snakemake"]
+    words = [str(tmp_path / word) if word == "hinge.yaml" else word for word in shown[1:]]
     run = subprocess.run(
-        [*snakemake, *words, "--config", "tier=smoke"],
+        command(finished, *words, snakefile=tmp_path / "Snakefile"),
         capture_output=True,
         text=True,
         cwd=tmp_path,

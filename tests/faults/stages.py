@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from ..smoke import command
+
 REPOSITORY = Path(__file__).parents[2]
 TARGETS = ["artefacts", "results/smoke/overview.html"]
 
@@ -49,9 +51,8 @@ class Stage:
 
 
 def snakemake(folder: Path, *arguments: str) -> list[str]:
-    """The command that runs the workflow at the smoke tier with ``folder`` as working directory."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "-d", str(folder)]
-    return [*command, "--cores", "1", *arguments, "--config", "tier=smoke"]
+    """The command that runs the workflow at the smoke tier in ``folder``, a job at a time."""
+    return command(folder, "--cores", "1", *arguments)
 
 
 def planned(folder: Path, *arguments: str) -> list[Stage]:
@@ -59,17 +60,17 @@ def planned(folder: Path, *arguments: str) -> list[Stage]:
 
     Read from Snakemake's dry run; the local rules that copy tables and figures are no stages.
     """
-    command = snakemake(folder, *(arguments or (*TARGETS, "--forceall")), "-n", "-p")
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    asked = snakemake(folder, *(arguments or (*TARGETS, "--forceall")), "-n", "-p")
+    told = subprocess.run(asked, capture_output=True, text=True, check=True)
     stages = []
     for block in re.split(r"\n\s*\n", told.stdout + told.stderr):
-        command = re.search(r"^Shell command: cca (.*?) > ", block, re.MULTILINE)
-        if not command:
+        shell = re.search(r"^Shell command: cca (.*?) > ", block, re.MULTILINE)
+        if not shell:
             continue
         fields = dict(re.findall(r"^    (input|output): (.*)$", block, re.MULTILINE))
         paths = {key: tuple(map(Path, value.split(", "))) for key, value in fields.items()}
         rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
-        arguments = tuple(shlex.split(command[1]))
+        arguments = tuple(shlex.split(shell[1]))
         stages.append(Stage(rule[1], arguments, paths.get("input", ()), paths["output"]))
     return stages
 

@@ -1,7 +1,6 @@
 """`cca plan` against Snakemake's own counts, closed forms, and networks that really compute."""
 
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from cca.plan.compute import MACHINES, Networks, operations, samples_of, seconds
 from cca.plan.images import Split, training_split
 from cca.plan.jobs import Job, needed, planned, targets
 from cca.plan.storage import size
+
+from ..smoke import command
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -38,8 +39,7 @@ def networks(tier: Tier) -> Networks:
 
 def counted(target: str) -> Counter:
     """Jobs by rule in the table that Snakemake prints of a dry run."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), target]
-    asked = [*command, "-nF", "--quiet", "rules", "--config", "tier=smoke"]
+    asked = command(Path.cwd(), target, "-nF", "--quiet", "rules")
     run = subprocess.run(asked, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [line.split() for line in (run.stdout + run.stderr).splitlines()]

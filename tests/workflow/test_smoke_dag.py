@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from cca.config import load_tier
+from cca.records.environment import PACKAGES
+
+from ..smoke import command
 
 REPOSITORY = Path(__file__).parents[2]
 TIER = load_tier("smoke", REPOSITORY / "workflow/config")
@@ -85,11 +87,30 @@ def test_a_file_of_samples_that_the_tier_names_has_a_measured_row(finished: Path
 
 
 def test_every_stage_left_a_record_of_what_made_its_output(finished: Path) -> None:
-    outputs = [p for p in (finished / "results/smoke").rglob("*") if p.suffix in {".npz", ".safetensors"}]
-    assert len(outputs) > 20
-    for path in [*outputs, *(finished / "results/smoke").rglob("metrics.json")]:
-        record = json.loads((path.parent / f"{path.stem}.provenance.json").read_text())
-        assert {"stage", "settings", "inputs", "code", "environment", "wall_seconds"} <= set(record)
+    results = finished / "results/smoke"
+    records = {path: json.loads(path.read_text()) for path in results.rglob("*.provenance.json")}
+    assert len(records) > 60
+    wanted = {
+        "stage",
+        "settings",
+        "arguments",
+        "inputs",
+        "output",
+        "beside",
+        "measured",
+        "code",
+        "environment",
+    }
+    wanted |= {"started", "wall_seconds", "peak_memory_bytes"}
+    for path, record in records.items():
+        assert wanted <= set(record), path
+        assert {"version", "sha256", "commit", "dirty"} <= set(record["code"]), path
+        assert set(record["environment"]) == {"packages", "python", "machine", "device", "threads"}, path
+        assert set(record["environment"]["packages"]) == set(PACKAGES), path
+    outputs = {finished / record["output"]["path"] for record in records.values()}
+    made = {path for path in results.rglob("*") if path.suffix in {".npz", ".safetensors"}}
+    made |= set(results.rglob("metrics.json"))
+    assert len(made) > 20 and made <= outputs
     model = next((finished / "results/smoke").rglob("cca_lambda=1/seed=0/model.provenance.json"))
     record = json.loads(model.read_text())
     assert record["arguments"] == {"seed": 0}
@@ -195,18 +216,8 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_is_resumed(
     target = "results/smoke/llamagen-s/base/model.safetensors"
     (copy / target).unlink()
     slow = "models={llamagen-s: {pretraining: {steps: 100000}}}"
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        str(REPOSITORY / "Snakefile"),
-        "-d",
-        str(copy),
-        target,
-    ]
     first = subprocess.Popen(
-        [*command, "--config", "tier=smoke", slow],
+        command(copy, target, config=(slow,)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
