@@ -6,8 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 METRICS = "results/smoke/llamagen-s/base/seed=0/s=0/metrics.json"
+CODES = "results/smoke/tokenizers/vq/codes/1/shard_0.safetensors"
+EQUAL_CODES = 0.9
+"""Least share of equal codes of the images: another number of threads changes 2 % at most, another seed of
+the tokenizer 96 %."""
 BEFORE = (
     "data",
     "features",
@@ -54,7 +59,7 @@ def test_metrics_on_another_number_of_threads(finished: Path, tmp_path: Path, sn
         if record.name != "codes.provenance.json":  # joins files
             assert json.loads(record.read_text())["environment"]["threads"] == 2
     one, two = (json.loads((folder / METRICS).read_text()) for folder in (finished, tmp_path))
-    for name in ("precision", "recall"):  # shares of the samples
-        assert two[name] == pytest.approx(one[name], abs=TOLERANCE)
+    codes, others = (load_file(folder / CODES)["codes"] for folder in (finished, tmp_path))
+    assert (codes == others).mean() > EQUAL_CODES
     for name in ("fid", "sfid", "inception_score"):
         assert two[name] == pytest.approx(one[name], rel=TOLERANCE)
