@@ -36,8 +36,8 @@ class TheorySettings(Settings):
     """Settings of stage ``theory``."""
 
     worlds: int = Field(ge=1, description="random worlds of each informativeness")
-    tokens: int = Field(ge=2, description="kinds of tokens, V")
-    length: int = Field(ge=1, description="tokens in a sequence")
+    tokens: int = Field(ge=2, le=256, description="kinds of tokens, V")
+    length: int = Field(ge=1, le=8, description="tokens in a sequence")
     labels: int = Field(ge=2)
     informativeness: list[float] = Field(min_length=1, description="how much sequences tell of labels")
     scales: list[float] = Field(min_length=1, description="s of CFG")

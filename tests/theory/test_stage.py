@@ -113,7 +113,8 @@ def test_a_world_without_information_has_no_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"length": 9}, "tokens ** length is 19683; it may be 256 at most"),
+        ({"length": 6}, "tokens ** length is 729; it may be 256 at most"),
+        ({"length": 10**40}, "key 'length': Input should be less than or equal to 8"),
         ({"worlds": 0}, "key 'worlds': Input should be greater than or equal to 1"),
         ({"paths": SETTINGS.paths.model_dump() | {"steps": [8, 8]}}, "steps [8, 8] are not rising"),
         ({"paths": SETTINGS.paths.model_dump() | {"objectives": [{"name": "cda"}]}}, "'cda' is not one of"),
