@@ -1,13 +1,19 @@
-"""A real SLURM of two nodes on this machine, started for these tests by root."""
+"""A real SLURM of two nodes on this machine, started for these tests by root.
 
+Its daemons, and all that they start, are in a namespace of processes whose first one is killed when the tests
+end, however they end: then the kernel kills the others.
+"""
+
+import fcntl
 import os
 import re
+import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +24,15 @@ REPOSITORY = HERE.parents[1]
 PROFILE = REPOSITORY / "profiles/slurm"
 Run = subprocess.Popen
 CONFIGURATION = Path("/etc/slurm")  # the only place where job steps look
-COMMANDS = ("munged", "slurmctld", "slurmd", "squeue")
-SECONDS_TO_START = 30
+COMMANDS = ("munged", "slurmctld", "slurmd", "squeue", "setpriv", "unshare")
+SECONDS_TO_START = 120
+UNTIL_WE_END = ["setpriv", "--pdeathsig", "KILL"]
+NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+DAEMONS = """
+munged --force --socket=munge.socket --key-file=munge.key --log-file=munge.log \\
+    --pid-file=munge.pid --seed-file=munge.seed
+slurmctld -D & slurmd -D -N n1 & slurmd -D -N n2 & wait
+"""
 
 
 def why_not() -> str | None:
@@ -28,10 +41,22 @@ def why_not() -> str | None:
         return f"no SLURM here: {', '.join(missing)} not found (apt-get install slurm-wlm munge)"
     if os.geteuid() != 0:
         return "only root can start SLURM's daemons"
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
+        return "no namespaces of processes here, so that a cluster could not be ended for sure"
     configured = CONFIGURATION / "slurm.conf"
     if configured.exists() and "tests/cluster" not in configured.read_text():
         return f"{configured} is there: this machine has a cluster of its own"
-    return None
+    return None if claimed() else "another run of these tests has its cluster here"
+
+
+def claimed() -> bool:
+    """Whether the configuration is ours, until this process ends."""
+    CONFIGURATION.mkdir(exist_ok=True)
+    try:
+        fcntl.flock(os.open(CONFIGURATION, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,7 @@ class Cluster:
         through = ["--workflow-profile", str(profile), "--latency-wait", "5", "--slurm-no-account"]
         status = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
         return subprocess.Popen(
-            [*command, *through, *status, *arguments, "--config", "tier=smoke", *config],
+            [*UNTIL_WE_END, *command, *through, *status, *arguments, "--config", "tier=smoke", *config],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,38 +109,41 @@ class Cluster:
         return run.returncode, printed, [job for job in self.jobs() if job.number not in before]
 
 
-def start(folder: Path) -> None:
-    """Write the configuration, start the daemons, wait for both nodes."""
+@contextmanager
+def daemons(folder: Path) -> Iterator[None]:
+    """Write the configuration, start the daemons, wait for both nodes; in the end remove and end them."""
     for name in ("state", "spool.n1", "spool.n2"):
         (folder / name).mkdir()
-    CONFIGURATION.mkdir(exist_ok=True)
-    text = (HERE / "slurm.conf").read_text().replace("{folder}", str(folder))
-    (CONFIGURATION / "slurm.conf").write_text(text)
-    (CONFIGURATION / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
-    if subprocess.run(["munge", "-n"], capture_output=True).returncode:
-        Path("/run/munge").mkdir(exist_ok=True)
-        shutil.chown("/run/munge", "munge", "munge")
-        subprocess.run(["munged"], check=True, user="munge", group="munge", extra_groups=[])
-    subprocess.run(["slurmctld"], check=True)
-    for node in ("n1", "n2"):
-        subprocess.run(["slurmd", "-N", node], check=True)
+    (folder / "munge.key").write_bytes(secrets.token_bytes(64))
+    (folder / "munge.key").chmod(0o600)
+    configuration = {
+        "slurm.conf": (HERE / "slurm.conf").read_text().replace("{folder}", str(folder)),
+        "gres.conf": "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n",
+    }
+    for name, text in configuration.items():
+        (CONFIGURATION / name).write_text(text)
+    command = [*UNTIL_WE_END, *NAMESPACE, "sh", "-c", DAEMONS]
+    with (folder / "daemons.log").open("w") as log:
+        first = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_for_nodes(folder)
+        yield
+    finally:
+        first.kill()
+        first.wait()
+        for name in configuration:
+            (CONFIGURATION / name).unlink()
+
+
+def wait_for_nodes(folder: Path) -> None:
+    """Until both are idle."""
     deadline = time.monotonic() + SECONDS_TO_START
-    while subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True).stdout.split() != [
-        "idle"
-    ]:
+    asked = ["sinfo", "--noheader", "--format", "%D %T"]
+    while subprocess.run(asked, capture_output=True, text=True).stdout.split() != ["2", "idle"]:
         if time.monotonic() > deadline:
-            logs = [path.read_text()[-1000:] for path in folder.glob("*.log")]
+            logs = [f"{path.name}: {path.read_text()[-1000:]}" for path in folder.glob("*.log")]
             pytest.fail("the test cluster did not start:\n" + "\n".join(logs))
         time.sleep(0.5)
-
-
-def stop(folder: Path) -> None:
-    """End the daemons that `start` started, munge apart, and remove the configuration."""
-    subprocess.run(["scancel", "--user=root", "--full"], capture_output=True)
-    for pid in folder.glob("*.pid"):
-        os.kill(int(pid.read_text()), signal.SIGTERM)
-    for name in ("slurm.conf", "gres.conf"):
-        (CONFIGURATION / name).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -126,9 +154,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    try:
-        start(folder)
+    with daemons(tmp_path_factory.mktemp("slurm")):
         yield Cluster()
-    finally:
-        stop(folder)
