@@ -121,7 +121,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, snakemake: Run) -> Path:
             run = snakemake(folder)
             assert run.returncode == 0, run.stderr[-3000:]
             folder.rename(shared)
-    return Path(shutil.copytree(shared, tmp_path_factory.mktemp("finished") / "smoke"))
+    # As deep as the first: paths of inputs from outside are relative, and other paths run jobs again.
+    return Path(shutil.copytree(shared, tmp_path_factory.mktemp("finished"), dirs_exist_ok=True))
 
 
 @pytest.fixture

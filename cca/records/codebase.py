@@ -73,6 +73,8 @@ def _is_ours(name: str) -> bool:
 @cache
 def _found(module: str) -> ModuleSpec | None:
     """Where a module of ``cca`` is; unlike by `importlib.util.find_spec` no package is imported for it."""
+    if module in sys.modules:
+        return sys.modules[module].__spec__
     package = module.rpartition(".")[0]
     if package == "cca":
         return PathFinder.find_spec(module, cca.__path__)
