@@ -4,16 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
+from cca.estimates import CONFIDENCE, t_quantile
 from cca.evaluate.protocol import METRICS
 from cca.files import atomic
 from cca.report import html
 from cca.report.tables import six_digits
 from cca.report.tables._readable import NAMES, cell
-
-LEVEL = 0.95
-"""A metric has moved where it is outside of what a new seed would give with this probability."""
 
 ARROWS = {1: "↑", -1: "↓", 0: "·"}
 LEGEND = """
@@ -34,12 +31,12 @@ def noise(frame: pd.DataFrame) -> pd.DataFrame:
     """For each metric (rows) the ``mean`` of the right rows, and how far from it a new seed may ``reach``.
 
     t(n - 1) s sqrt(1 + 1 / n), half the width of the prediction interval of one more normal value after n
-    of standard deviation s, with t at probability (1 + `LEVEL`) / 2; NaN for n = 1.
+    of standard deviation s; NaN for n = 1.
     """
     values = frame.loc[is_right(frame), list(METRICS)].astype(float)
     count = len(values)
-    quantile = stdtrit(count - 1, (1 + LEVEL) / 2)
-    return pd.DataFrame({"mean": values.mean(), "reach": quantile * values.std() * np.sqrt(1 + 1 / count)})
+    reach = t_quantile(count) * values.std() * np.sqrt(1 + 1 / count)
+    return pd.DataFrame({"mean": values.mean(), "reach": reach})
 
 
 def framed(rows: list[dict]) -> pd.DataFrame:
@@ -67,7 +64,7 @@ def write(out: Path, rows: list[dict], benchmark: str) -> None:
     shown = shown.rename(columns=NAMES | {"num_reference": "references"})
     reaches = noise(frame)["reach"].items()
     reach = ", ".join(f"{NAMES[metric][:-2]} ± {value:.2g}" for metric, value in reaches)
-    legend = LEGEND.format(level=100 * LEVEL, seeds=is_right(frame).sum(), reach=reach)
+    legend = LEGEND.format(level=100 * CONFIDENCE, seeds=is_right(frame).sum(), reach=reach)
     title = f"Why is my FID different? {benchmark}"
     page = f"# {title}\n{legend}\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
     for suffix, text in (

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cca.report.claims.verdicts import over_seeds
+from cca.estimates import over_seeds
 from cca.theory.measurements import SETTING
 
 RATIO = "log_kl_ratio"

@@ -10,7 +10,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from ..smoke import command
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -90,11 +91,11 @@ class Cluster:
         self, folder: Path, *arguments: str, config: tuple[str, ...] = (), profile: Path = PROFILE
     ) -> Run:
         """Start Snakemake at the smoke tier in ``folder``, its stages being jobs."""
-        command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "-d", str(folder)]
         through = ["--workflow-profile", str(profile), "--latency-wait", "5", "--slurm-no-account"]
         status = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+        call = command(folder, *through, *status, *arguments, config=config)
         return subprocess.Popen(
-            [*UNTIL_WE_END, *command, *through, *status, *arguments, "--config", "tier=smoke", *config],
+            [*UNTIL_WE_END, *call],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -3,13 +3,14 @@
 import json
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+
+from ..smoke import command
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = Path("results/smoke/llamagen-s")
@@ -22,10 +23,9 @@ LONGER = "models={llamagen-s: {pairs: {visits: 40}}}"
 def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: object) -> Path:
     """A folder in which a finetune's inputs were made, without the cluster."""
     folder = tmp_path_factory.mktemp("prepared")
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "-d", str(folder)]
     scores = MODEL / "pairs/mask=0.1/seed=0/scores.npz"
-    config = ["--config", "tier=smoke", LONGER]
-    made = subprocess.run([*command, str(scores), *config], capture_output=True, text=True)
+    call = command(folder, str(scores), config=[LONGER])
+    made = subprocess.run(call, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     return folder
 

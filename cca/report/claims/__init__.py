@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
+from cca.estimates import over_repetitions, over_seeds
 from cca.files import atomic
 from cca.report import html
 from cca.report.claims import markdown
@@ -23,7 +24,7 @@ from cca.report.claims.evidence import Evidence, NotMeasured, from_paper, read_r
 from cca.report.claims.quantities import at_best, parse
 from cca.report.claims.roles import TierClaims
 from cca.report.claims.rules import Rule
-from cca.report.claims.verdicts import Verdict, combine, judge, over_repetitions, over_seeds
+from cca.report.claims.verdicts import Verdict, combine, judge
 from cca.report.measured import Context, Measured
 
 OUTCOMES = {Verdict.REPRODUCED: "holds", Verdict.NOT_REPRODUCED: "fails", Verdict.INCONCLUSIVE: "undecided"}

@@ -78,17 +78,18 @@ class Table(tables.Table):
             system.model: [experiments.external(name)] for name, system in measured.context.external.items()
         }
         for row in self.measured:
-            scale = row.cfg_scale if column.startswith("cfg_") else 0.0
-            files[measured.title(row.model, row.finetune)] = (
-                [Experiment(row.model, BASE, 0, 0).checkpoint]
-                if column == "parameters"
-                else []
-                if scale is None
-                else [Experiment(row.model, row.finetune, seed, scale).metrics for seed in self.seeds]
-            )
+            files[measured.title(row.model, row.finetune)] = self._made_of(row, column)
         if column.removesuffix("_std").endswith("fid_inception"):
             return {name: [experiments.by_inception(path) for path in paths] for name, paths in files.items()}
         return files
+
+    def _made_of(self, row: Row, column: str) -> list[Path]:
+        if column == "parameters":
+            return [Experiment(row.model, BASE, 0, 0).checkpoint]
+        scale = row.cfg_scale if column.startswith("cfg_") else 0.0
+        if scale is None:
+            return []
+        return [Experiment(row.model, row.finetune, seed, scale).metrics for seed in self.seeds]
 
     @staticmethod
     def external_row(measured: Measured, name: str) -> dict:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cca.estimates import Estimate, over_seeds
 from cca.report.claims import definitions
 from cca.report.claims.quantities import at_best
 from cca.report.claims.rules import Bounds, Rule
-from cca.report.claims.verdicts import Estimate, Verdict, combine, judge, over_seeds
+from cca.report.claims.verdicts import Verdict, combine, judge
 
 HOLDS, FAILS, UNDECIDED = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE
 
