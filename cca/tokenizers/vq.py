@@ -14,16 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cca.tokenizers import Tokenizer
-from cca.tokenizers._blocks import (
-    ConvArchitecture,
-    Decoder,
-    Encoder,
-    Layout,
-    check_codes,
-    check_images,
-    draw_vectors,
-    nearest,
-)
+from cca.tokenizers._blocks import ConvArchitecture, Decoder, Encoder, Layout, check_images
+from cca.tokenizers._codebook import check_codes, draw_vectors, nearest
 
 LAYOUT = Layout(
     down="conv_blocks",

@@ -11,7 +11,7 @@ from torch import Tensor
 from cca.errors import CCAError
 from cca.settings import validate
 from cca.tokenizers import build
-from cca.tokenizers._blocks import nearest
+from cca.tokenizers._codebook import nearest
 from cca.tokenizers.vq import Architecture, Model, Quantizer
 
 TINY = {
@@ -153,7 +153,7 @@ def test_nearest_is_the_brute_force_argmin(monkeypatch):
         for v in vectors.double().numpy()
     ]
     assert nearest(vectors, codebook).tolist() == brute
-    monkeypatch.setattr("cca.tokenizers._blocks.LOOKUP_ELEMENTS", 40)  # three rows at a time
+    monkeypatch.setattr("cca.tokenizers._codebook.LOOKUP_ELEMENTS", 40)  # three rows at a time
     assert nearest(vectors, codebook).tolist() == brute
 
 
