@@ -80,8 +80,10 @@ def ours(sizes: argparse.Namespace) -> dict:
         steps = {"steps": sizes.steps, "what": "ours", "log": Path(folder) / "log.csv"}
         batches = [np.arange(sizes.pairs)] * sizes.steps
         after = {"after_step": lambda step: ends.append(clocks())}
-        optimise(model, batches, loss_of, SETTINGS, **steps, **after, network=network)
-    return {"seconds": np.diff(ends, axis=0).tolist(), "losses": losses, "scored": scored}
+        pieces = {"micro_batch": sizes.micro_batch}
+        optimise(model, batches, loss_of, SETTINGS, **steps, **after, **pieces, network=network)
+    means = np.reshape(losses, (sizes.steps, -1)).mean(axis=1)  # of a batch's pieces, equally large
+    return {"seconds": np.diff(ends, axis=0).tolist(), "losses": means.tolist(), "scored": scored}
 
 
 def official(sizes: argparse.Namespace) -> dict:
@@ -158,6 +160,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--micro-batch", type=int, help="pairs in memory at a time in ours; default: all")
     parser.add_argument("--checkpointing", action="store_true", help="activation_checkpointing in ours")
     parser.add_argument("--method", choices=["ours", "official"], help=argparse.SUPPRESS)
     sizes = parser.parse_args()
