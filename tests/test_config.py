@@ -113,6 +113,8 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ),
         ({"models": {"var-s": {"tokenizer": "vq"}}}, "var needs a tokenizer of kind 'multiscale', not 'vq'"),
         ({"models": {"var-s": {"title": "LlamaGen-S"}}}, "the title 'LlamaGen-S' is given to two models"),
+        ({"shards": 0}, "key 'shards': Input should be greater than or equal to 1, got 0"),
+        ({"models": {"llamagen-s": {"pairs": {"visits": "many"}}}}, "models.llamagen-s.pairs.visits"),
         ({"shards": 1000}, "key 'shards': 1000, but models.llamagen-s.sampling has 20 batches"),
         ({"figures": {"fig4_lambda_sweep": {"seeds": [-1]}}}, "has the seed -1"),
         (
