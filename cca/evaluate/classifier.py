@@ -114,14 +114,13 @@ class Classifier(nn.Module):
         self.classify = nn.Linear(a.features, num_classes)
         self.register_buffer("pool_scale", torch.ones(()))
         self.register_buffer("spatial_scale", torch.ones(()))
-        self.to(memory_format=torch.channels_last)  # as images come, and sooner on a CPU
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Uint8 RGB images (B, 3, image_size, image_size) to features and logits."""
         x = images.to(torch.float32)
         if self.channels == 1:
             x = x.mean(dim=1, keepdim=True)
-        x = (x / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        x = x / 127.5 - 1
         maps = []
         for stage in self.stages:
             x = stage(x)
