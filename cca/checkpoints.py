@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def _opened(path: Path) -> Iterator[safe_open]:
             yield archive
     except (SafetensorError, OSError) as error:
         raise CCAError(
-            f"{path}: damaged or not a checkpoint ({one_line(error)}); delete it and make it again"
+            f"{path}: damaged or not a safetensors file ({one_line(error)}); make it or get it again"
         ) from None
 
 
@@ -212,7 +213,8 @@ def read_torch(path: Path) -> Any:
                     raise CCAError(f"{path}: compressed, as torch.save never does; load and save it yourself")
                 if damaged := archive.testzip():
                     raise CCAError(f"{path}: damaged: the checksum of '{damaged}' is another")
-        with torch.serialization.safe_globals([argparse.Namespace]):  # some scripts save their options
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused in one line, below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CCAError:
         raise

@@ -29,7 +29,7 @@ def test_metadata_is_read_without_the_tensors(world, monkeypatch: pytest.MonkeyP
     wanted = checkpoints.read(world.model)[1]
     monkeypatch.setattr(checkpoints, "read", None)
     assert checkpoints.metadata(world.model) == wanted
-    with pytest.raises(CCAError, match="damaged or not a checkpoint"):
+    with pytest.raises(CCAError, match="damaged or not a safetensors file"):
         checkpoints.metadata(world.codes)
 
 
@@ -72,7 +72,7 @@ def foreign(path: Path, data: bytes) -> None:
 def test_damaged_files_are_one_line(world, tmp_path: Path, spoil: object) -> None:
     path = tmp_path / "model.safetensors"
     spoil(path, world.model.read_bytes())
-    with pytest.raises(CCAError, match="damaged or not a checkpoint") as error:
+    with pytest.raises(CCAError, match="damaged or not a safetensors file") as error:
         checkpoints.read(path)
     assert "\n" not in str(error.value)
 
@@ -202,3 +202,9 @@ def test_a_torch_file_of_another_checksum_or_compressed_is_refused(tmp_path: Pat
             new.writestr(info.filename, old.read(info))
     with pytest.raises(CCAError, match=r"b.pth: compressed, as torch.save never does"):
         checkpoints.read_torch(tmp_path / "b.pth")
+
+
+def test_a_checkpoint_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    checkpoints.save(tmp_path / "model.safetensors", nn.Linear(2, 2), {})
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

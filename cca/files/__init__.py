@@ -24,6 +24,16 @@ LARGEST_TEXT, LARGEST_YAML, DEEPEST_YAML = 1_000_000, 100_000, 100
 """Most bytes of a YAML file; most keys and values, each as often as aliases name it; most open brackets."""
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+READABLE = 0o666 & ~_umask()
+"""Permissions of a file as programs usually leave it, by the umask at the start."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
@@ -38,6 +48,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
+        temporary.chmod(READABLE)  # safetensors leaves its files to their owner alone
         temporary.replace(path)
     except Exception as error:
         if (reason := no_room(error)) and not isinstance(error, CCAError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cca.errors import CCAError
 from cca.files import require
-from cca.records.provenance import checksum, record_of, written
+from cca.records.provenance import checksum, record_of, record_path, written
 
 AGAIN, CHANGED, MISSING = "made again since", "not what its record says", "missing"
 
@@ -104,6 +104,10 @@ def original(artefact: Path) -> Path:
     for path in alike:
         if checksum(path) == checksum(artefact):
             return path
+    lost = sorted(results.glob(f"*/*/{record_path(artefact).name}"))
+    if not alike and lost:
+        gone = lost[0].with_name(artefact.name)
+        raise CCAError(f"{gone}: missing, of which {artefact} is a copy; have snakemake make it by this name")
     if alike:
         raise CCAError(f"{artefact}: not a copy of {alike[0]} as it is now: edited, or older; make it again")
     raise CCAError(

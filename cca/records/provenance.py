@@ -83,7 +83,7 @@ def unchanged(path: Path) -> dict[str, str]:
     if kept != found["sha256"]:
         raise CCAError(
             f"{path}: not what its stage wrote, whose record says another SHA-256: damaged or edited; "
-            "delete it and make it again"
+            "delete it, have snakemake make it by this name, then run the same command again"
         )
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cca.errors import CCAError
 from cca.records.lineage import File, Lineage, original, trace
-from cca.report.numbers import find
+from cca.report.numbers import check, find
 
 
 def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool = False) -> None:
@@ -35,7 +35,11 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
     if problems:
         path, state = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CCAError(f"{path}: {state}{more}; make it again, and what was made of it")
+        made = "delete it, have snakemake make it by this name, then what was made of it"
+        way = made if lineage.files[path].record else "put back what was read"
+        raise CCAError(f"{path}: {state}{more}; {way}")
+    if number:
+        check(original(artefact), number)
 
 
 def tree(lineage: Lineage, *starts: str) -> Iterator[str]:

@@ -46,8 +46,7 @@ def find(table: Path, row: str, column: str) -> Number:
         column: a column's name in the CSV or, as in the readable table, such as ``FID``.
 
     Raises:
-        CCAError: no table, no such row or column, nothing measured there, or another number than the
-            files give.
+        CCAError: no table, no such row or column, or nothing measured there.
     """
     record = record_of(table)
     if record is None or record["stage"] != "report table" or table.suffix != ".csv":
@@ -65,9 +64,7 @@ def find(table: Path, row: str, column: str) -> Number:
     read = [entry["path"] for entry in record["inputs"]["results"]]
     paths = [next(path for path in read if Path(path).parts[-len(b.parts) :] == b.parts) for b in below]
     root = started_in(table, record)
-    number = Number(name, key, value, {path: _value(root / path, key) for path in paths})
-    _check(table, number)
-    return number
+    return Number(name, key, value, {path: _value(root / path, key) for path in paths})
 
 
 def _value(path: Path, column: str) -> float | None:
@@ -76,8 +73,8 @@ def _value(path: Path, column: str) -> float | None:
     return read_json(path).get(column.removeprefix("cfg_").removesuffix("_std").removesuffix("_inception"))
 
 
-def _check(table: Path, number: Number) -> None:
-    """Raise a `CCAError` unless the values in the files give the number, in its six digits."""
+def check(table: Path, number: Number) -> None:
+    """Raise a `CCAError` unless the values in the files give a number that was found, in its six digits."""
     values = [value for value in number.files.values() if value is not None]
     if len(values) < len(number.files):
         return

@@ -79,10 +79,10 @@ class Run:
                 for path in (*stage.outputs, stage.record):
                     (self.folder / path).unlink()
 
-    def begin(self, limit: Callable[[], None] | None = None) -> Running:
+    def begin(self, target: Path = TABLE, limit: Callable[[], None] | None = None) -> Running:
         """Start Snakemake; ``limit`` is called in its process before."""
         told = tempfile.TemporaryFile("w+")  # noqa: SIM115, it is read after the process has ended
-        command = snakemake(self.folder, str(TABLE))
+        command = snakemake(self.folder, str(target))
         started = subprocess.Popen(
             command, stdout=told, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=limit
         )
@@ -150,6 +150,18 @@ def damaged(run: Run, rng: Random) -> Iterator[Outcome]:
     yield run.judged("damaged file under Snakemake", path, *end)
 
 
+def spoiled(run: Run, rng: Random) -> Iterator[Outcome]:
+    """Spoil metrics beside a finished table and its copy, then do what the message says."""
+    run.prepare(redone=())
+    shutil.copy2(run.truth / SOURCE, run.folder / TABLE)
+    path = rng.choice([stage.out for stage in run.stages if stage.rule == "evaluate"])
+    rng.choice([truncate, flip])(run.folder / path, rng)
+    end = run.begin().end()
+    (run.folder / path).unlink()
+    run.begin(path).end()
+    yield run.judged("spoiled file below a finished table", path, *end)
+
+
 def full_disk(run: Run, rng: Random) -> Iterator[Outcome]:
     """Run Snakemake where there is no room, from the start or from a random moment, then where there is."""
     with small_disk(run.folder.parent / "disk") as disk:
@@ -174,7 +186,7 @@ def read_only(run: Run, rng: Random) -> Iterator[Outcome]:
     folder = rng.choice([run.folder, (run.folder / rng.choice(stages).out).parent])
     mode = folder.stat().st_mode
     folder.chmod(0o555)
-    end = run.begin(obey_permissions).end()
+    end = run.begin(limit=obey_permissions).end()
     folder.chmod(mode)
     yield run.judged("read-only folder under Snakemake", folder.relative_to(run.folder), *end)
 
@@ -208,4 +220,4 @@ def two_at_once(run: Run, rng: Random) -> Iterator[Outcome]:
     yield Outcome("two runs of Snakemake at once", str(TABLE), "lost" if wrong else good, wrong)
 
 
-KINDS = (killed, damaged, full_disk, read_only, jumping_clock, two_at_once)
+KINDS = (killed, damaged, spoiled, full_disk, read_only, jumping_clock, two_at_once)

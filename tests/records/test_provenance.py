@@ -286,7 +286,7 @@ def test_an_input_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) ->
     source.write_bytes(b"half")
     with (
         pytest.raises(
-            CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it and make"
+            CCAError, match=r"codes.npz: not what its stage wrote, .*: damaged or edited; delete it, have"
         ),
         recorded("stage", "cca.stages.score", Some(), {"codes": [source]}, tmp_path / "out"),
     ):

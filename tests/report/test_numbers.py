@@ -12,7 +12,7 @@ from cca import checkpoints
 from cca.cli import main
 from cca.errors import CCAError
 from cca.files import write_json
-from cca.report.numbers import find
+from cca.report.numbers import check, find
 
 REPOSITORY = Path(__file__).parents[2]
 METRICS = ("fid", "sfid", "inception_score", "precision", "recall")
@@ -103,7 +103,7 @@ def test_a_metric_that_changed_since_is_told(table: Path) -> None:
     path = Path("results/t/m/cca/seed=3/s=0/metrics.json")
     write_json(path, json.loads(path.read_text()) | {"fid": 99.0})
     with pytest.raises(CCAError, match=r"'fid' of 'M \+CCA .*' is .*, but its measurements give"):
-        find(table, "CCA", "FID")
+        check(table, find(table, "CCA", "FID"))
 
 
 def test_only_tables_have_rows(table: Path) -> None:
