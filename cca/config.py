@@ -224,6 +224,7 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
         values = presets.take(values, overrides or {})
     except CCAError as error:
         raise CCAError(f"{path}: {error}") from None
-    tier = validate(Tier, values, str(path))
+    changed = set(overrides or {}) - {"preset"}
+    tier = validate(Tier, values, f"{path} with what is put on top" if changed else str(path))
     checks.check_reported(tier, folder.parent / "resources/reported")
     return tier

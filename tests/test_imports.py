@@ -191,6 +191,7 @@ class Harmful:
         return (Path.touch, (Path("harmed"),))
 
 
+@pytest.mark.filterwarnings("error")
 def test_no_code_in_a_file_is_run(official: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = official({"model": network("vq").state_dict(), "x": Harmful()})

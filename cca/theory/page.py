@@ -34,6 +34,8 @@ def page(worlds: pd.DataFrame, summary: pd.DataFrame) -> str:
         parts += [
             f"## Informativeness {degree:g}: sequence and label share {nats} nats",
             "\n".join(f"- {text}" for text in sentences(rows)),
+            "### Which is nearer to the target",
+            nearer(rows).to_markdown(index=False, disable_numparse=True),
             "### Decoding with CFG, beside the target that it names",
             _table(
                 rows[(rows["kind"] == "decoding") & (rows["method"] == "cfg")],
@@ -92,22 +94,61 @@ def minimisers(rows: pd.DataFrame) -> str:
             below = (part["effective_s"] < part["s"]).sum()
             parts.append(
                 f"{name} lie within KL {part['kl'].min():.2g} to {part['kl'].max():.2g} of a target, "
-                f"in {below} of {len(part)} settings one of a scale below the nominal 1/β ({_verdicts(part)})"
+                f"in {below} of {len(part)} settings one of a scale below the nominal 1/β; "
+                f"CCA is nearer than CFG in {_cca(part).sum()} of them, CFG in {_cfg(part).sum()}"
             )
-    return f"{'; '.join(parts)}."
+    return f"{'. '.join(parts)}."
 
 
 def paths(rows: pd.DataFrame) -> str:
-    """At which effective scales CCA is nearer than CFG while it is trained."""
+    """How often, and at which effective scales, CCA is nearer than CFG while it is trained."""
     cca = rows[rows["kind"].isin(GEOMETRIES) & (rows["method"] == "cca")]
-    parts = []
-    for (kind, beta, lam), path in cca.groupby(["kind", "beta", "lam"], sort=False):
-        nearer = [_scale(row) for _, row in path[path["kl_ratio_high"] < 1].iterrows()]
-        seen = f"{path['effective_s'].min():.2g} to {path['effective_s'].max():.2g}"
-        where = f"s* {', '.join(nearer)}" if nearer else "no s*"
-        parts.append(f"{kind}, β = {beta:g}, λ = {lam:g}: at {where}, of {seen}")
-    told = "; ".join(parts) or "no path of CCA was computed"
-    return f"Where CCA is nearer than CFG along gradient descent from phi: {told}."
+    if cca.empty:
+        return "No path of CCA was computed."
+    told = f"CCA is nearer than CFG at {_cca(cca).sum()} of {len(cca)} points, CFG at {_cfg(cca).sum()}"
+    seen = cca[_cca(cca)]["effective_s"]
+    where = f"; where CCA is, s* is {seen.min():.2g} to {seen.max():.2g}" if len(seen) else ""
+    return f"Along gradient descent from phi {told}{where}."
+
+
+def nearer(rows: pd.DataFrame) -> pd.DataFrame:
+    """Where CCA, and where CFG, is nearer to the target: the β of minimisers, the ``s*`` of paths."""
+    cca = rows[rows["method"] == "cca"]
+    groups = [
+        (f"minimisers, λ = {lam:g}", group, [f"{beta:g}" for beta in group["beta"]], "β = ")
+        for lam, group in cca[cca["kind"] == "minimiser"].groupby("lam")
+    ]
+    groups += [
+        (
+            f"{kind} descent, β = {beta:g}, λ = {lam:g}",
+            group,
+            [_scale(row) for _, row in group.iterrows()],
+            "s* = ",
+        )
+        for (kind, beta, lam), group in cca[cca["kind"].isin(GEOMETRIES)].groupby(
+            ["kind", "beta", "lam"], sort=False
+        )
+    ]
+    table = []
+    for name, group, places, what in groups:
+        sides = {"CCA is nearer at": _cca(group), "CFG is nearer at": _cfg(group)}
+        sides["undecided at"] = ~(sides["CCA is nearer at"] | sides["CFG is nearer at"])
+        cells = {
+            side: ", ".join(p for p, is_so in zip(places, so, strict=True) if is_so)
+            for side, so in sides.items()
+        }
+        table.append({"CCA's": name} | {side: what + cell if cell else "-" for side, cell in cells.items()})
+    return pd.DataFrame(table)
+
+
+def _cca(rows: pd.DataFrame) -> pd.Series:
+    """Where CCA is nearer than CFG: the whole interval of the ratio says so."""
+    return rows["kl_ratio_high"] < 1
+
+
+def _cfg(rows: pd.DataFrame) -> pd.Series:
+    """Where CFG is."""
+    return rows["kl_ratio_low"] > 1
 
 
 def others(rows: pd.DataFrame) -> list[str]:
@@ -131,14 +172,6 @@ def _scale(row: pd.Series) -> str:
     """The effective scale, and in how many worlds there is one if not in all."""
     partly = f" (in {row['found']} of {row['worlds']} worlds)" if row["found"] < row["worlds"] else ""
     return f"{row['effective_s']:.2g}{partly}"
-
-
-def _verdicts(rows: pd.DataFrame) -> str:
-    """Which of CCA and CFG is nearer, where the whole interval of the ratio says so."""
-    nearer = rows["kl_ratio_high"] < 1
-    where = "; ".join(f"β {row['beta']:g}, λ {row['lam']:g}" for _, row in rows[nearer].iterrows())
-    found = f"CCA is nearer than CFG in {nearer.sum()}" + (f", {where}" if where else "")
-    return f"{found}; CFG in {(rows['kl_ratio_low'] > 1).sum()}"
 
 
 def estimate(row: pd.Series, name: str) -> str:

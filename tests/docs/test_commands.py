@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import snakemake.cli
 from typer.main import get_command
 
 from cca import cli
+from cca.report.lineage import show
 
 from .commands import PAGES, REPOSITORY, Command, Snakemake, commands, inline
 
@@ -73,6 +75,17 @@ def test_targets_and_options_of_snakemake_are_run(finished: Path, snakemake) -> 
         run = snakemake(finished, *options, *sorted(targets))
         assert run.returncode == 0, run.stderr[-3000:]
         assert all((finished / target).exists() for target in targets if "/" in target), targets
+
+
+def test_the_tree_in_the_docs_is_what_is_drawn(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    printed = (REPOSITORY / "docs/provenance.md").read_text().partition("```text\n")[2].partition("```")[0]
+    monkeypatch.chdir(place)
+    show(Path("results/table2.csv"), "LlamaGen-S +CCA", "FID")
+    for shown, drawn in zip(printed.splitlines(), capsys.readouterr().out.splitlines(), strict=True):
+        masked = [re.sub(r"\b\d+\.\d+\b", "#", line.rstrip()) for line in (shown, drawn)]
+        assert re.sub(r", # s, .*", "", masked[0]) == re.sub(r", # s, .*", "", masked[1])
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,23 @@ def test_sentences_follow_from_the_numbers() -> None:
     cfg, minimisers, paths = page.sentences(rows)
     assert cfg == "Per-token CFG at s = 2 is KL 0.09 from the target that it names."
     assert "exact minimisers lie within KL 0.011 to 0.011 of a target, in 1 of 1 settings" in minimisers
-    assert "CCA is nearer than CFG in 1, β 0.5, λ 1; CFG in 0" in minimisers
-    assert "CCA is nearer than CFG in 0; CFG in 1" in minimisers
+    assert "CCA is nearer than CFG in 1 of them, CFG in 0" in minimisers
+    assert "CCA is nearer than CFG in 0 of them, CFG in 1" in minimisers
     assert "above the least exact λ, lie within KL 0.45 to 0.45" in minimisers
-    where = "Where CCA is nearer than CFG along gradient descent from phi: "
-    assert paths == f"{where}even, β = 0.02, λ = 1: at s* 1.1 (in 2 of 3 worlds), of 0.4 to 1.1."
-    assert page.paths(rows[:3]) == f"{where}no path of CCA was computed."
+    told = "CCA is nearer than CFG at 1 of 2 points, CFG at 1; where CCA is, s* is 1.1 to 1.1."
+    assert paths == f"Along gradient descent from phi {told}"
+    assert page.paths(rows[:3]) == "No path of CCA was computed."
+    undecided = rows.assign(kl_ratio_low=0.9, kl_ratio_high=1.1)
+    assert page.nearer(pd.concat([rows, undecided])).to_numpy().tolist() == [
+        ["minimisers, λ = 1", "β = 0.5", "-", "β = 0.5"],
+        ["minimisers, λ = 3", "-", "β = 0.5", "β = 0.5"],
+        [
+            "even descent, β = 0.02, λ = 1",
+            "s* = 1.1 (in 2 of 3 worlds)",
+            "s* = 0.4",
+            "s* = 0.4, 1.1 (in 2 of 3 worlds)",
+        ],
+    ]
 
 
 def test_means_are_of_the_worlds_that_have_a_nearest_target() -> None:
@@ -151,7 +162,7 @@ def test_the_figure_keeps_lams_apart_and_says_what_it_cuts(made: Path) -> None:
         assert lines[lam].get_xdata() == pytest.approx(path["step"].to_numpy())
     assert lines["CCA, λ = 1"].get_color() != lines["CCA, λ = 7"].get_color()
     texts = [text.get_text() for text in axes[1].texts]
-    assert texts == ["2 points lie outside"]
+    assert texts == ["points outside: 2"]
 
 
 def test_the_figure_draws_the_summary(made: Path, tmp_path: Path) -> None:

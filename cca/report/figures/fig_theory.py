@@ -82,6 +82,8 @@ class Figure(figures.Figure):
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """Minimisers and paths against CFG; the scale that λ gives; what the objectives do to log p."""
         figure, axes = style.new_figure(columns=2, rows=2, height=2.7)
+        worlds = points["worlds"].max()
+        figure.suptitle(f"informativeness {self.informativeness:g}, means over {worlds} worlds", fontsize=9)
         self._draw_minimisers(axes[0, 0], points)
         self._draw_paths(axes[0, 1], points)
         self._draw_scales(axes[1, 0], points)
@@ -99,7 +101,7 @@ class Figure(figures.Figure):
             style.curve(axis, curve, "effective_s", "kl", **look)
             _hollow(axis, curve, "effective_s", "kl", look)
         _draw_cfg(axis, points, "minimisers, over λ (hollow: above\nthe least exact λ of some worlds)")
-        note = "above the blue line CFG is nearer\nto the target, below it CCA is"
+        note = "above the blue line CFG is nearer to the\ntarget in the mean, below it CCA is"
         axis.text(0.03, 0.97, note, transform=axis.transAxes, fontsize=7, va="top")
 
     def _draw_paths(self, axis: Axes, points: pd.DataFrame) -> None:
@@ -163,4 +165,5 @@ def _draw_cfg(axis: Axes, points: pd.DataFrame, title: str) -> None:
     drawn = {tuple(point) for line in axis.get_lines() for point in np.asarray(line.get_xydata())}
     inside = sum(SCALES[0] <= x <= SCALES[1] and DISTANCES[0] <= y <= DISTANCES[1] for x, y in drawn)
     if outside := len(drawn) - inside:
-        axis.text(0.03, 0.03, f"{outside} points lie outside", transform=axis.transAxes, fontsize=7)
+        note = f"points outside: {outside}"
+        axis.text(0.03, 0.03, note, transform=axis.transAxes, fontsize=7)
