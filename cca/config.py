@@ -220,11 +220,11 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise CCAError(f"{path}: a tier file is a mapping of sections")
+    where = f"{path} with what is put on top" if set(overrides or {}) - {"preset"} else str(path)
     try:
         values = presets.take(values, overrides or {})
     except CCAError as error:
-        raise CCAError(f"{path}: {error}") from None
-    changed = set(overrides or {}) - {"preset"}
-    tier = validate(Tier, values, f"{path} with what is put on top" if changed else str(path))
+        raise CCAError(f"{where}: {error}") from None
+    tier = validate(Tier, values, where)
     checks.check_reported(tier, folder.parent / "resources/reported")
     return tier

@@ -175,7 +175,7 @@ def test_refusals(overrides: dict, message: str) -> None:
     with pytest.raises(CCAError) as error:
         load_tier("mini", FOLDER, overrides)
     text = str(error.value)
-    assert text.startswith(f"{FOLDER}/mini.yaml: ") and message in text and "\n" not in text
+    assert text.startswith(f"{FOLDER}/mini.yaml with what is put on top: ") and message in text and "\n" not in text
 
 
 def test_weights_of_an_extractor_that_the_dag_does_not_train(tmp_path: Path) -> None:
