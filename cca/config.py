@@ -216,6 +216,8 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     path = folder / f"{name}.yaml"
     if not checks.NAME.fullmatch(name) or not path.is_file():
         tiers = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml")))
+        if not tiers:
+            raise CCAError(f"{folder}: no tier files there; run this in the repository, or name their folder")
         raise CCAError(f"tier '{name}' is not one of: {tiers}")
     values = read_yaml(path)
     if not isinstance(values, dict):

@@ -23,4 +23,4 @@ class StoppedError(CCAError):
 def one_line(error: BaseException) -> str:
     """What another library says is wrong, in one line that fits a message."""
     text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__
+    return text[:200] if " " in text else f"{type(error).__name__} {text}".strip()

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from cca import checkpoints, cli
 from cca.files import write_json
+from cca.records.provenance import code_version
 
 MNIST = {"source": "mnist5k", "image_size": 28, "channels": 1, "heldout_fraction": 0.2, "limit_per_class": 5}
 
@@ -136,6 +137,13 @@ def test_help_of_every_stage(
 ) -> None:
     cca(monkeypatch, *words, "--help")
     assert " ".join(words) in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    cca(monkeypatch, "--version")
+    assert capsys.readouterr().out == f"cca {code_version('cca.stages.score')['version']}\n"
 
 
 @pytest.mark.parametrize("words", [(), ("report",)])

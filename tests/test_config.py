@@ -175,7 +175,11 @@ def test_refusals(overrides: dict, message: str) -> None:
     with pytest.raises(CCAError) as error:
         load_tier("mini", FOLDER, overrides)
     text = str(error.value)
-    assert text.startswith(f"{FOLDER}/mini.yaml with what is put on top: ") and message in text and "\n" not in text
+    assert (
+        text.startswith(f"{FOLDER}/mini.yaml with what is put on top: ")
+        and message in text
+        and "\n" not in text
+    )
 
 
 def test_weights_of_an_extractor_that_the_dag_does_not_train(tmp_path: Path) -> None:
@@ -190,6 +194,8 @@ def test_weights_of_an_extractor_that_the_dag_does_not_train(tmp_path: Path) -> 
 def test_files_that_are_no_tier(tmp_path: Path) -> None:
     with pytest.raises(CCAError, match=r"tier 'huge' is not one of: .*mini"):
         load_tier("huge", FOLDER)
+    with pytest.raises(CCAError, match="no tier files there; run this in the repository"):
+        load_tier("mini", tmp_path)
     (tmp_path / "a.yaml").write_text("a: [1")
     with pytest.raises(CCAError, match=r"a.yaml: not valid YAML") as error:
         load_tier("a", tmp_path)

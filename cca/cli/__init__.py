@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from torch.distributed import is_torchelastic_launched
 
-from cca import device
+from cca import __version__, device
 from cca.cli import data, evaluation, imports, models, report, tiers
 from cca.errors import CCAError, StoppedError
 
@@ -26,6 +26,13 @@ app.add_typer(report.group, name="report")
 app.add_typer(imports.group, name="import")
 
 
+def tell_version(asked: bool) -> None:
+    """Print the version that records name, and end."""
+    if asked:
+        typer.echo(f"cca {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def before(
     context: typer.Context,
@@ -33,6 +40,9 @@ def before(
         os.cpu_count() or 1
     ),
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of every stage, given before its name."""
     context.ensure_object(dict)["debug"] = debug
