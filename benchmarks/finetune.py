@@ -73,7 +73,7 @@ def ours(sizes: argparse.Namespace) -> dict:
         both = np.concatenate([index, index + sizes.pairs])
         g = network(codes[both], labels[both]).view(2, -1) - reference[:, index]
         loss = objective(g[0], g[1], no_positive_pair[index])
-        losses.append(loss.mean().item())
+        losses.append(loss.sum().item() / sizes.pairs)
         return loss, {}
 
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def ours(sizes: argparse.Namespace) -> dict:
         after = {"after_step": lambda step: ends.append(clocks())}
         pieces = {"micro_batch": sizes.micro_batch}
         optimise(model, batches, loss_of, SETTINGS, **steps, **after, **pieces, network=network)
-    means = np.reshape(losses, (sizes.steps, -1)).mean(axis=1)  # of a batch's pieces, equally large
+    means = np.reshape(losses, (sizes.steps, -1)).sum(axis=1)  # of the pieces of a batch
     return {"seconds": np.diff(ends, axis=0).tolist(), "losses": means.tolist(), "scored": scored}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cca.distributed import processes, whole
 from cca.errors import CCAError, one_line
-from cca.files import atomic, require
+from cca.files import require, write_safetensors
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,8 +38,7 @@ def save(path: Path, module: nn.Module, metadata: dict) -> None:
             state[name] = tensor.cpu().contiguous()
     if not processes().first:
         return
-    with atomic(path) as temporary:
-        save_file(state, temporary, metadata={"cca": json.dumps(metadata, sort_keys=True)})
+    write_safetensors(path, save_file, state, metadata)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -81,13 +81,17 @@ def _check_names(tier: "Tier") -> None:
         ("external", set()),
     ):
         for name in getattr(tier, section):
-            if not NAME.fullmatch(name):
-                raise CCAError(f"{section}: the name '{name}' may hold letters, digits and . = + - _ only")
-            if name in taken:
-                raise CCAError(f"{section}: the name '{name}' is taken; taken are {', '.join(sorted(taken))}")
+            _check_name(section, name, taken)
     titles = [model.title for model in tier.models.values()]
     if twice := {title for title in titles if titles.count(title) > 1}:
         raise CCAError(f"models: the title '{min(twice)}' is given to two models")
+
+
+def _check_name(section: str, name: str, taken: set[str]) -> None:
+    if not NAME.fullmatch(name):
+        raise CCAError(f"{section}: the name '{name}' may hold letters, digits and . = + - _ only")
+    if name in taken:
+        raise CCAError(f"{section}: the name '{name}' is taken; taken are {', '.join(sorted(taken))}")
 
 
 def _check_parts_fit(tier: "Tier") -> None:
@@ -218,10 +222,7 @@ def _check_pitfalls(tier: "Tier") -> None:
     if tier.pitfalls is None:
         return
     for name in tier.pitfalls.sampling:
-        if not NAME.fullmatch(name) or name == "samples":
-            raise CCAError(
-                f"pitfalls.sampling: the name '{name}' may hold letters, digits and . = + - _ only"
-            )
+        _check_name("pitfalls.sampling", name, {"samples"})
         tier.sampling_variant(tier.pitfalls.model, tier.pitfalls.scale, name)
 
 

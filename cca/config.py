@@ -222,7 +222,7 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise CCAError(f"{path}: a tier file is a mapping of sections")
-    where = f"{path} with what is put on top" if set(overrides or {}) - {"preset"} else str(path)
+    where = f"{path} with overrides" if overrides else str(path)
     try:
         values = presets.take(values, overrides or {})
     except CCAError as error:

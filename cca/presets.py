@@ -7,6 +7,11 @@ from cca.settings import merge
 CPU, GPU, AUTO = "cpu", "gpu", "auto"
 
 
+def override(preset: str | None) -> dict:
+    """What a preset given by name puts over a tier file: nothing where none is given."""
+    return {"preset": preset} if preset else {}
+
+
 def take(values: dict, overrides: dict) -> dict:
     """A tier's values without ``presets``: the file's, over them the preset's, over these the overrides.
 

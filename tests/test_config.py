@@ -55,6 +55,7 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         ({"pitfalls": {"seeds": [1, 1]}}, "seeds [1, 1] are not different from each other"),
         ({"pitfalls": {"model": "gpt"}}, "an experiment names the model 'gpt', not one of: "),
         ({"pitfalls": {"sampling": {"x": {"topk": 1}}}}, "pitfalls.sampling.x: unknown key 'topk'"),
+        ({"pitfalls": {"sampling": {"samples": {}}}}, "pitfalls.sampling: the name 'samples' is taken"),
         ({"pitfalls": {"sampling": {"a/b": {}}}}, "pitfalls.sampling: the name 'a/b' may hold letters"),
         ({"theory": None}, "section 'theory' is missing, which the figure 'fig_theory' is made of"),
         (
@@ -175,11 +176,7 @@ def test_refusals(overrides: dict, message: str) -> None:
     with pytest.raises(CCAError) as error:
         load_tier("mini", FOLDER, overrides)
     text = str(error.value)
-    assert (
-        text.startswith(f"{FOLDER}/mini.yaml with what is put on top: ")
-        and message in text
-        and "\n" not in text
-    )
+    assert text.startswith(f"{FOLDER}/mini.yaml with overrides: ") and message in text and "\n" not in text
 
 
 def test_weights_of_an_extractor_that_the_dag_does_not_train(tmp_path: Path) -> None:
@@ -227,5 +224,7 @@ def test_names_of_a_tier_are_no_paths(section: str, name: str) -> None:
 
 def test_a_tier_is_a_file_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "outside.yaml").write_text((FOLDER / "smoke.yaml").read_text())
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/inside.yaml").touch()
     with pytest.raises(CCAError, match=r"tier '../outside' is not one of"):
         load_tier("../outside", tmp_path / "config")

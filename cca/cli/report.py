@@ -67,9 +67,10 @@ def publish(
 ) -> None:
     """Gather a tier's tables, claims and figures as one readable page with its provenance."""
     from cca.config import load_tier  # imports every stage
+    from cca.presets import override
     from cca.report.publish import run
 
-    size = run(load_tier(tier, folder, {"preset": preset}), name=tier, results=results / tier, out=out / tier)
+    size = run(load_tier(tier, folder, override(preset)), name=tier, results=results / tier, out=out / tier)
     typer.echo(f"{out / tier}/README.md: published, {size / 1e6:.2f} MB in all")
 
 

@@ -33,8 +33,9 @@ def config(
 ) -> None:
     """Check a tier file and print it with all defaults filled in."""
     from cca.config import load_tier  # imports every stage
+    from cca.presets import override
 
-    loaded = load_tier(tier, folder, {"preset": preset})
+    loaded = load_tier(tier, folder, override(preset))
     if loaded.preset:
         typer.echo(f"# preset: {loaded.preset}")
     typer.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)

@@ -23,7 +23,7 @@ from cca.data.decode import to_pixels
 from cca.data.files import FileImages
 from cca.device import pick
 from cca.errors import CCAError
-from cca.files import CsvLog, atomic, sha256
+from cca.files import CsvLog, sha256, write_safetensors
 from cca.rng import generator
 from cca.settings import Settings
 from cca.shards import shard_range
@@ -100,8 +100,7 @@ def run(
 def write(out: Path, codes: np.ndarray, labels: np.ndarray, place: dict) -> None:
     """Write a shard; ``place`` is that of `cca.data.codes.Shard`."""
     arrays = {"codes": codes, "sums": checksums(codes), "labels": labels}
-    with atomic(out) as temporary:
-        save_file(arrays, temporary, metadata={"cca": json.dumps(place, sort_keys=True)})
+    write_safetensors(out, save_file, arrays, place)
 
 
 def checksums(codes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -22,16 +22,6 @@ from cca.files.archives import Archive
 
 LARGEST_TEXT, LARGEST_YAML, DEEPEST_YAML = 1_000_000, 100_000, 100
 """Most bytes of a YAML file; most keys and values, each as often as aliases name it; most open brackets."""
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-READABLE = 0o666 & ~_umask()
-"""Permissions of a file as programs usually leave it, by the umask at the start."""
 
 
 @contextmanager
@@ -48,7 +38,6 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        temporary.chmod(READABLE)  # safetensors leaves its files to their owner alone
         temporary.replace(path)
     except Exception as error:
         if (reason := no_room(error)) and not isinstance(error, CCAError):
@@ -172,6 +161,15 @@ def write_npz(path: Path, **arrays: Any) -> None:
     """Write a compressed ``.npz``."""
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **arrays)
+
+
+def write_safetensors(path: Path, save: Callable[..., None], tensors: dict, header: dict) -> None:
+    """Write tensors by ``save``, a ``save_file`` of safetensors, with ``header`` (plain values) as JSON."""
+    with atomic(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of other files; safetensors lets the owner alone read
+        save(tensors, temporary, metadata={"cca": json.dumps(header, sort_keys=True)})
+        temporary.chmod(mode)
 
 
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from cca.plan import table
 from cca.plan.compute import MACHINES, Networks
 from cca.plan.images import training_split
 from cca.plan.jobs import needed, planned, targets
+from cca.presets import override
 
 
 def run(
@@ -25,7 +26,7 @@ def run(
     Raises:
         CCAError: no such tier, preset, machine or target, or images that are not there.
     """
-    loaded = load_tier(tier, folder, {"preset": preset})
+    loaded = load_tier(tier, folder, override(preset))
     gpus = any(asked.gpus for asked in loaded.resources.values())
     name = machine or ("a100" if gpus else "cpu")
     if name not in MACHINES:

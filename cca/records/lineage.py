@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cca.errors import CCAError
 from cca.files import require
-from cca.records.provenance import checksum, record_of, record_path, written
+from cca.records.provenance import checksum, read_record, record_of, record_path, written
 
 AGAIN, CHANGED, MISSING = "made again since", "not what its record says", "missing"
 
@@ -100,14 +100,14 @@ def original(artefact: Path) -> Path:
     if record_of(artefact):
         return artefact
     results = artefact.absolute().parent.parent / "results"
-    alike = [path for path in sorted(results.glob(f"*/*/{artefact.name}")) if record_of(path)]
+    records = sorted(results.glob(f"*/*/{record_path(artefact).name}"))
+    alike = [path.with_name(artefact.name) for path in records if artefact.name in written(read_record(path))]
     for path in alike:
-        if checksum(path) == checksum(artefact):
+        if path.exists() and checksum(path) == checksum(artefact):
             return path
-    lost = sorted(results.glob(f"*/*/{record_path(artefact).name}"))
-    if not alike and lost:
-        gone = lost[0].with_name(artefact.name)
-        raise CCAError(f"{gone}: missing, of which {artefact} is a copy; have snakemake make it by this name")
+    for path in alike:
+        if not path.exists():
+            raise CCAError(f"{path}: missing, which {artefact} copies; have snakemake make it by this name")
     if alike:
         raise CCAError(f"{artefact}: not a copy of {alike[0]} as it is now: edited, or older; make it again")
     raise CCAError(

@@ -20,7 +20,7 @@ import torch
 
 import cca
 from cca.errors import CCAError
-from cca.files import read_json, remove_temporaries, sha256, write_json
+from cca.files import read_json, remove_temporaries, require, sha256, write_json
 from cca.records.codebase import digest
 from cca.records.environment import environment
 from cca.settings import Settings
@@ -55,13 +55,17 @@ def record_of(file: Path) -> dict | None:
 
 def read_record(path: Path) -> dict:
     """A record, or a one-line `CCAError` where it is missing or damaged."""
-    record = read_json(path)
+    require(path)
     try:
+        record = read_json(path)
         written(record)
         for entry in chain.from_iterable(record["inputs"].values()):
             Path(entry["path"]), entry["sha256"]
-    except (AttributeError, KeyError, TypeError):
-        raise CCAError(f"{path}: not a record of a stage; make again what lies beside it") from None
+    except (AttributeError, CCAError, KeyError, TypeError):
+        raise CCAError(
+            f"{path}: damaged, or not a record of a stage; delete it and what it is of, "
+            "have snakemake make that by its name, then run the same command again"
+        ) from None
     return record
 
 

@@ -5,8 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cca.errors import CCAError
-from cca.records.lineage import File, Lineage, original, trace
+from cca.records.lineage import AGAIN, CHANGED, MISSING, File, Lineage, original, trace
 from cca.report.numbers import check, find
+
+MEND = {
+    AGAIN: "have snakemake make again what was made of it before",
+    CHANGED: "delete it, have snakemake make it by this name, then what was made of it",
+    MISSING: "have snakemake make it by this name",
+}
+"""What to do about a state of a file that a stage made."""
 
 
 def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool = False) -> None:
@@ -35,8 +42,7 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
     if problems:
         path, state = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        made = "delete it, have snakemake make it by this name, then what was made of it"
-        way = made if lineage.files[path].record else "put back what was read"
+        way = MEND[state] if lineage.files[path].record else "put back what was read"
         raise CCAError(f"{path}: {state}{more}; {way}")
     if number:
         check(original(artefact), number)

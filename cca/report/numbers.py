@@ -27,7 +27,7 @@ class Number:
         row, column: their names in the CSV.
         value: as it is printed there.
         files: the path of each file that it is computed from, as the table's record has it, and the value
-            there; None where the file holds it in another way.
+            there; None where the file holds it in another way, or is gone or damaged.
     """
 
     row: str
@@ -68,9 +68,14 @@ def find(table: Path, row: str, column: str) -> Number:
 
 
 def _value(path: Path, column: str) -> float | None:
-    if path.suffix != ".json":
+    """What a file of metrics says; None of others, and of one that is gone or damaged."""
+    try:
+        metrics = read_json(path) if path.suffix == ".json" else {}
+    except CCAError:
         return None
-    return read_json(path).get(column.removeprefix("cfg_").removesuffix("_std").removesuffix("_inception"))
+    key = column.removeprefix("cfg_").removesuffix("_std").removesuffix("_inception")
+    value = metrics.get(key) if isinstance(metrics, dict) else None
+    return value if isinstance(value, int | float) else None
 
 
 def check(table: Path, number: Number) -> None:

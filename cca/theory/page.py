@@ -95,20 +95,22 @@ def minimisers(rows: pd.DataFrame) -> str:
             parts.append(
                 f"{name} lie within KL {part['kl'].min():.2g} to {part['kl'].max():.2g} of a target, "
                 f"in {below} of {len(part)} settings one of a scale below the nominal 1/β; "
-                f"CCA is nearer than CFG in {_cca(part).sum()} of them, CFG in {_cfg(part).sum()}"
+                f"CCA is nearer than CFG in {_counts(part)[0]} of them, CFG in {_counts(part)[1]}"
             )
     return f"{'. '.join(parts)}."
 
 
 def paths(rows: pd.DataFrame) -> str:
-    """How often, and at which effective scales, CCA is nearer than CFG while it is trained."""
+    """How often CCA is nearer than CFG while it is trained."""
     cca = rows[rows["kind"].isin(GEOMETRIES) & (rows["method"] == "cca")]
     if cca.empty:
         return "No path of CCA was computed."
-    told = f"CCA is nearer than CFG at {_cca(cca).sum()} of {len(cca)} points, CFG at {_cfg(cca).sum()}"
-    seen = cca[_cca(cca)]["effective_s"]
-    where = f"; where CCA is, s* is {seen.min():.2g} to {seen.max():.2g}" if len(seen) else ""
-    return f"Along gradient descent from phi {told}{where}."
+    even = cca[cca["kind"] == "even"]
+    (ours, theirs), (ours_even, theirs_even) = _counts(cca), _counts(even)
+    return (
+        f"Along gradient descent from phi CCA is nearer than CFG at {ours} of {len(cca)} points, "
+        f"CFG at {theirs}; of the {len(even)} of even descent at {ours_even} and {theirs_even}."
+    )
 
 
 def nearer(rows: pd.DataFrame) -> pd.DataFrame:
@@ -131,22 +133,22 @@ def nearer(rows: pd.DataFrame) -> pd.DataFrame:
     ]
     table = []
     for name, group, places, what in groups:
-        sides = {"CCA is nearer at": _cca(group), "CFG is nearer at": _cfg(group)}
+        sides = {"CCA is nearer at": _cca_is_nearer(group), "CFG is nearer at": _cfg_is_nearer(group)}
         sides["undecided at"] = ~(sides["CCA is nearer at"] | sides["CFG is nearer at"])
         cells = {
             side: ", ".join(p for p, is_so in zip(places, so, strict=True) if is_so)
             for side, so in sides.items()
         }
-        table.append({"CCA's": name} | {side: what + cell if cell else "-" for side, cell in cells.items()})
+        table.append({"CCA": name} | {side: what + cell if cell else "-" for side, cell in cells.items()})
     return pd.DataFrame(table)
 
 
-def _cca(rows: pd.DataFrame) -> pd.Series:
+def _cca_is_nearer(rows: pd.DataFrame) -> pd.Series:
     """Where CCA is nearer than CFG: the whole interval of the ratio says so."""
     return rows["kl_ratio_high"] < 1
 
 
-def _cfg(rows: pd.DataFrame) -> pd.Series:
+def _cfg_is_nearer(rows: pd.DataFrame) -> pd.Series:
     """Where CFG is."""
     return rows["kl_ratio_low"] > 1
 
@@ -172,6 +174,11 @@ def _scale(row: pd.Series) -> str:
     """The effective scale, and in how many worlds there is one if not in all."""
     partly = f" (in {row['found']} of {row['worlds']} worlds)" if row["found"] < row["worlds"] else ""
     return f"{row['effective_s']:.2g}{partly}"
+
+
+def _counts(rows: pd.DataFrame) -> tuple[int, int]:
+    """In how many CCA is nearer, and in how many CFG."""
+    return int(_cca_is_nearer(rows).sum()), int(_cfg_is_nearer(rows).sum())
 
 
 def estimate(row: pd.Series, name: str) -> str:

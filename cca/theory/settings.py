@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from cca.objectives import Objective, bind
+from cca.objectives import Objective, bind, contrasts_samples
 from cca.settings import Settings
 from cca.theory.paths import Geometry
 
@@ -31,6 +31,16 @@ class Paths(Settings):
             raise ValueError(f"steps {self.steps} are not rising numbers from 1 on")
         return self
 
+    @model_validator(mode="after")
+    def _objectives_can_be_told_apart(self) -> "Paths":
+        told = [described(objective) for objective in self.objectives]
+        for objective, rows in zip(self.objectives, told, strict=True):
+            if contrasts_samples(objective):
+                raise ValueError(f"{objective['name']} contrasts samples; the small world has labels only")
+            if told.count(rows) > 1:
+                raise ValueError(f"two objectives have the rows {rows}: give one of them")
+        return self
+
 
 class TheorySettings(Settings):
     """Settings of stage ``theory``."""
@@ -49,6 +59,14 @@ class TheorySettings(Settings):
     def _can_be_enumerated(self) -> "TheorySettings":
         if self.tokens**self.length > 256:
             raise ValueError(f"tokens ** length is {self.tokens**self.length}; it may be 256 at most")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_given_twice(self) -> "TheorySettings":
+        for key in ("informativeness", "scales", "betas", "lams"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} {values} are not different from each other")
         return self
 
     def uses(self) -> set[str]:

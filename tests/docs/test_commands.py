@@ -83,9 +83,12 @@ def test_the_tree_in_the_docs_is_what_is_drawn(
     printed = (REPOSITORY / "docs/provenance.md").read_text().partition("```text\n")[2].partition("```")[0]
     monkeypatch.chdir(place)
     show(Path("results/table2.csv"), "LlamaGen-S +CCA", "FID")
-    for shown, drawn in zip(printed.splitlines(), capsys.readouterr().out.splitlines(), strict=True):
-        masked = [re.sub(r"\b\d+\.\d+\b", "#", line.rstrip()) for line in (shown, drawn)]
-        assert re.sub(r", # s, .*", "", masked[0]) == re.sub(r", # s, .*", "", masked[1])
+    shown, drawn = printed.splitlines(), capsys.readouterr().out.splitlines()
+    assert len(shown) > 20 and shown[0].startswith("fid of ") and drawn[0].startswith("fid of ")
+    for lines in (shown, drawn):  # but what depends on the machine and the day
+        lines[:2] = [re.sub(r"\d+\.\d+", "", line) for line in lines[:2]]
+        lines[2:] = [re.sub(r", [\d.]+ s, .*", "", line).rstrip() for line in lines[2:]]
+    assert shown == drawn
 
 
 @pytest.mark.parametrize(

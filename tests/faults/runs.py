@@ -156,10 +156,14 @@ def spoiled(run: Run, rng: Random) -> Iterator[Outcome]:
     shutil.copy2(run.truth / SOURCE, run.folder / TABLE)
     path = rng.choice([stage.out for stage in run.stages if stage.rule == "evaluate"])
     rng.choice([truncate, flip])(run.folder / path, rng)
-    end = run.begin().end()
+    status, told = run.begin().end()
     (run.folder / path).unlink()
-    run.begin(path).end()
-    yield run.judged("spoiled file below a finished table", path, *end)
+    mended, more = run.begin(path).end()
+    fault = "spoiled file below a finished table"
+    if not status or "make it by this name" not in told or mended:
+        yield Outcome(fault, str(path), "lost", f"status {status}, then {mended}: {(told + more)[-400:]}")
+    else:
+        yield run.judged(fault, path, status, told)
 
 
 def full_disk(run: Run, rng: Random) -> Iterator[Outcome]:

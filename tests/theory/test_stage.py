@@ -77,7 +77,7 @@ def test_sentences_follow_from_the_numbers() -> None:
     assert "CCA is nearer than CFG in 1 of them, CFG in 0" in minimisers
     assert "CCA is nearer than CFG in 0 of them, CFG in 1" in minimisers
     assert "above the least exact λ, lie within KL 0.45 to 0.45" in minimisers
-    told = "CCA is nearer than CFG at 1 of 2 points, CFG at 1; where CCA is, s* is 1.1 to 1.1."
+    told = "CCA is nearer than CFG at 1 of 2 points, CFG at 1; of the 2 of even descent at 1 and 1."
     assert paths == f"Along gradient descent from phi {told}"
     assert page.paths(rows[:3]) == "No path of CCA was computed."
     undecided = rows.assign(kl_ratio_low=0.9, kl_ratio_high=1.1)
@@ -100,7 +100,7 @@ def test_means_are_of_the_worlds_that_have_a_nearest_target() -> None:
     assert (row["worlds"], row["found"], row["effective_s"], row["g_pos"]) == (3, 2, 2, -3)
 
 
-def test_minimisers_are_the_only_ones_up_to_lam_1_and_not_all_are_beyond(made: Path) -> None:
+def test_the_least_exact_lam_is_at_least_1_and_below_3(made: Path) -> None:
     worlds = pd.read_csv(made / "theory.worlds.csv")
     cca = worlds[(worlds["kind"] == "minimiser") & (worlds["method"] == "cca")]
     assert (cca[cca["lam"] <= 1]["exact"] == 1).all() and (cca[cca["lam"] == 3]["exact"] == 0).any()
@@ -128,6 +128,12 @@ def test_a_world_without_information_has_no_scale(tmp_path: Path) -> None:
         ({"worlds": 0}, "key 'worlds': Input should be greater than or equal to 1"),
         ({"paths": SETTINGS.paths.model_dump() | {"steps": [8, 8]}}, "steps [8, 8] are not rising"),
         ({"paths": SETTINGS.paths.model_dump() | {"objectives": [{"name": "cda"}]}}, "'cda' is not one of"),
+        ({"paths": SETTINGS.paths.model_dump() | {"objectives": [{"name": "ddo"}]}}, "ddo contrasts samples"),
+        (
+            {"paths": SETTINGS.paths.model_dump() | {"objectives": [{"name": "dpo"}] * 2}},
+            "two objectives",
+        ),
+        ({"lams": [1, 1.0]}, "lams [1.0, 1.0] are not different from each other"),
     ],
 )
 def test_impossible_settings_are_one_line(change: dict, message: str) -> None:
