@@ -13,9 +13,10 @@ from cca import tokenizers
 from cca.data import images as image_data
 from cca.data.files import FileImages, of_size
 from cca.device import pick
+from cca.errors import CCAError
 from cca.evaluate.evaluator import evaluate
 from cca.evaluate.protocol import EvaluationSettings
-from cca.files import cache_folder, write_json
+from cca.files import atomic, cache_folder, write_json
 from cca.rng import generator
 from cca.stages.sampling import PostProcessing, to_uint8
 from cca.tokenizers import Tokenizer
@@ -57,7 +58,11 @@ def run(
             pictures.append(to_uint8(coder.decode(codes[-1]), postprocessing))
     with TemporaryDirectory() as folder:
         samples = Path(folder, "reconstructions.npz")
-        np.savez(samples, arr_0=np.concatenate(pictures))
+        try:
+            with atomic(samples) as temporary:
+                np.savez(temporary, arr_0=np.concatenate(pictures))
+        except CCAError as error:
+            raise CCAError(f"{out}: its reconstructions found no place: {error}") from None
         evaluation = evaluate(reference, samples, settings, weights=weights, cache=cache_folder("features"))
     measured = {
         **errors(coder, of_size(data.heldout_images, coder.image_size, images)),

@@ -1,5 +1,8 @@
 """The quality of a tokenizer: by hand, and its rFID through the evaluator."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +85,15 @@ def test_a_checkpoint_of_something_else_is_one_line(world, judged, tmp_path):
         run(SETTINGS, tokenizer=judged["weights"], out=tmp_path / "quality.json", **judged)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "quality.json").exists()
+
+
+def test_no_room_for_reconstructions_names_what_they_are_for(world, judged, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(
+        CCAError, match=r"quality\.json: its reconstructions found no place: .*too large"
+    ) as error:
+        run(SETTINGS, tokenizer=world.tokenizer, out=tmp_path / "quality.json", **judged)
+    assert "\n" not in str(error.value)
