@@ -170,6 +170,13 @@ def test_changing_the_number_of_shards_changes_no_number(copy: Path, snakemake: 
     assert (copy / "results/table2.csv").read_bytes() == before
 
 
+def test_lost_codes_are_made_again_for_a_job_that_reads_them(copy: Path, snakemake: Run) -> None:
+    target = "results/smoke/llamagen-s/base/model.safetensors"
+    (copy / "results/smoke/tokenizers/vq/codes/1/shard_0.safetensors").unlink()
+    (copy / target).unlink()
+    assert planned(snakemake(copy, "-n", target)) == {"encode": 1, "codes": 1, "pretrain": 1}
+
+
 def test_the_linter_has_only_one_advice(tmp_path: Path, snakemake: Run) -> None:
     run = snakemake(tmp_path, "--lint")
     advice = {

@@ -110,6 +110,12 @@ def of_tokenizer(name):
     return lambda wildcards: f"{RESULTS}/tokenizers/{tier.models[wildcards.model].tokenizer}/{name}"
 
 
+def code_shards(wildcards):
+    """The files that the codes.npz of a model's tokenizer refers to, which its readers read too."""
+    folder = f"{RESULTS}/tokenizers/{tier.models[wildcards.model].tokenizer}/codes/{tier.code_shards}"
+    return [f"{folder}/shard_{shard}.safetensors" for shard in range(tier.code_shards)]
+
+
 def experiment(wildcards):
     return Experiment(wildcards.model, wildcards.finetune, int(wildcards.seed), float(wildcards.scale))
 

@@ -5,6 +5,7 @@
 rule pairs:
     input:
         codes=of_tokenizer("codes.npz"),
+        shards=code_shards,
     output:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/pairs.npz",
     params:
@@ -23,6 +24,7 @@ rule fakes:
         base=rules.pretrain.output,
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
+        shards=code_shards,
         pairs=rules.pairs.output,
     output:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fakes.npz",
@@ -45,6 +47,7 @@ rule score:
         base=rules.pretrain.output,
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
+        shards=code_shards,
         pairs=rules.pairs.output,
     output:
         "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
@@ -78,6 +81,7 @@ rule finetune:
         base=rules.pretrain.output,
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
+        shards=code_shards,
         pairs=of_pairs("pairs.npz"),
         scores=if_samples(of_pairs("fake_scores.npz"), of_pairs("scores.npz")),
         fakes=if_samples(of_pairs("fakes.npz"), lambda w: []),

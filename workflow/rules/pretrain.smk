@@ -5,6 +5,7 @@ rule pretrain:
     input:
         tokenizer=of_tokenizer("tokenizer.safetensors"),
         codes=of_tokenizer("codes.npz"),
+        shards=code_shards,
     output:
         "results/{tier}/{model}/base/model.safetensors",
     wildcard_constraints:
