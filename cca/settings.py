@@ -63,6 +63,12 @@ def as_value_error() -> Iterator[None]:
         raise ValueError(str(error)) from None
 
 
+def check_distinct(key: str, values: list) -> None:
+    """Raise a `ValueError` that names ``key`` where a value is given twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key} {values} are not different from each other")
+
+
 def _fields_at(schema: type[Settings], path: tuple[int | str, ...]) -> list[str]:
     """Field names of the section that ``path`` leads to, or none where it cannot be told."""
     for part in path:

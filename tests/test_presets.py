@@ -62,7 +62,7 @@ def test_refusals_are_one_line_that_names_the_file(overrides: dict, message: str
     with pytest.raises(CCAError) as error:
         load_tier("own", tmp_path, overrides)
     text = str(error.value)
-    assert text.startswith(f"{tmp_path}/own.yaml with overrides") and message in text and "\n" not in text
+    assert text.startswith(f"{tmp_path}/own.yaml with overrides: ") and message in text and "\n" not in text
 
 
 def test_a_gpu_preset_without_a_gpu_can_be_read_but_not_run(gpu: bool) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
-from cca.settings import Settings
+from cca.settings import Settings, check_distinct
 
 MEASURED = Path("pitfalls", "pitfalls.json")
 """Where the measurements are, below a tier's results."""
@@ -26,8 +26,7 @@ class TierPitfalls(Settings):
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "TierPitfalls":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {self.seeds} are not different from each other")
+        check_distinct("seeds", self.seeds)
         return self
 
     def experiment(self, seed: int, scale: float) -> Experiment:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from cca.objectives import Objective, bind, contrasts_samples
-from cca.settings import Settings
+from cca.settings import Settings, check_distinct
 from cca.theory.paths import Geometry
 
 SUMMARY = Path("theory", "theory.csv")
@@ -64,9 +64,7 @@ class TheorySettings(Settings):
     @model_validator(mode="after")
     def _nothing_is_given_twice(self) -> "TheorySettings":
         for key in ("informativeness", "scales", "betas", "lams"):
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} {values} are not different from each other")
+            check_distinct(key, getattr(self, key))
         return self
 
     def uses(self) -> set[str]:

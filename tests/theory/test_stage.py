@@ -103,6 +103,7 @@ def test_means_are_of_the_worlds_that_have_a_nearest_target() -> None:
 def test_the_least_exact_lam_is_at_least_1_and_below_3(made: Path) -> None:
     worlds = pd.read_csv(made / "theory.worlds.csv")
     cca = worlds[(worlds["kind"] == "minimiser") & (worlds["method"] == "cca")]
+    assert ((cca["lam"] <= cca["exact_lam"]) == (cca["exact"] == 1)).all()
     assert (cca[cca["lam"] <= 1]["exact"] == 1).all() and (cca[cca["lam"] == 3]["exact"] == 0).any()
 
 

@@ -112,7 +112,7 @@ def of_tokenizer(name):
 
 def code_shards(wildcards):
     """The files that the codes.npz of a model's tokenizer refers to, which its readers read too."""
-    folder = f"{RESULTS}/tokenizers/{tier.models[wildcards.model].tokenizer}/codes/{tier.code_shards}"
+    folder = of_tokenizer(f"codes/{tier.code_shards}")(wildcards)
     return [f"{folder}/shard_{shard}.safetensors" for shard in range(tier.code_shards)]
 
 
