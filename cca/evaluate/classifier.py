@@ -19,7 +19,7 @@ class ClassifierArchitecture(Settings):
     """Sizes that the data does not fix. The defaults suit digits; CIFAR-10 wants blocks and pool_size 1."""
 
     widths: list[PositiveInt] = Field([16, 32, 64], min_length=1, description="channels of each stage")
-    blocks: int = Field(0, ge=0, description="residual blocks of each stage; its end halves the map")
+    blocks: int = Field(0, ge=0, description="residual blocks of each stage, on the halved map")
     pool_size: int = Field(3, ge=1, description="cells a side to which the last map is averaged")
     features: int = Field(64, ge=2, description="number of pooled features")
     spatial_stage: int = Field(1, ge=0, description="the stage, from 0, of whose map sFID is computed")
@@ -105,7 +105,7 @@ class Classifier(nn.Module):
         inputs, stages = channels, []
         for width in a.widths:
             blocks = [ResidualBlock(width) for _ in range(a.blocks)]
-            stages.append(nn.Sequential(ConvUnit(inputs, width), *blocks, nn.MaxPool2d(2)))
+            stages.append(nn.Sequential(ConvUnit(inputs, width), nn.MaxPool2d(2), *blocks))
             inputs = width
         self.stages = nn.ModuleList(stages)
         self.dropout = nn.Dropout(a.dropout)

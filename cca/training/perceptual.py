@@ -31,10 +31,10 @@ class Perceptual(nn.Module):
         maps, distances = torch.cat([images, others]), []
         for stage in self.stages:
             assert isinstance(stage, nn.Sequential)
-            maps = stage[:-1](maps)
+            maps = stage[0](maps)
             one, other = F.normalize(maps, dim=1).chunk(2)
             distances.append((one - other).square().sum(dim=1).mean(dim=(1, 2)))
-            maps = stage[-1](maps)
+            maps = stage[1:](maps)
         return torch.stack(distances).mean(dim=0)
 
 

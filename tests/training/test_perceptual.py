@@ -29,7 +29,8 @@ def pictures(seed: int) -> Tensor:
 def test_the_distance_is_that_of_unit_features_averaged(classifier: Classifier) -> None:
     maps: list[Tensor] = []
     for stage in classifier.stages:
-        stage[-1].register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0].detach()))
+        halving = next(part for part in stage if isinstance(part, torch.nn.MaxPool2d))
+        halving.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0].detach()))
     one, other = pictures(1), pictures(2)
     for images in (one, other):  # the classifier's own way: uint8's range
         classifier((images + 1) * 127.5)
