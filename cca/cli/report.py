@@ -64,13 +64,15 @@ def publish(
     out: Annotated[Path, typer.Option(help="Folder of published results.")] = Path("docs/results"),
     folder: TierFolder = Path("workflow/config"),
     preset: SizePreset = None,
+    note: Annotated[str, typer.Option(help="What a reader has to know beside, e.g. of the data.")] = "",
 ) -> None:
     """Gather a tier's tables, claims and figures as one readable page with its provenance."""
     from cca.config import load_tier  # imports every stage
     from cca.presets import override
     from cca.report.publish import run
 
-    size = run(load_tier(tier, folder, override(preset)), name=tier, results=results / tier, out=out / tier)
+    chosen = load_tier(tier, folder, override(preset))
+    size = run(chosen, name=tier, results=results / tier, out=out / tier, note=note)
     typer.echo(f"{out / tier}/README.md: published, {size / 1e6:.2f} MB in all")
 
 

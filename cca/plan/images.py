@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from cca.data.images import DataSettings
-from cca.data.sources.folder import list_images
+from cca.data.sources.folder import splits
 from cca.errors import CCAError
 
 
@@ -39,8 +39,9 @@ def training_split(data: DataSettings) -> Split:
         CCAError: a source of unknown size, or a folder that is none.
     """
     if data.source == "folder":
-        classes = list_images(data.root)
-        whole = Split(sum(map(len, classes.values())), len(classes))
+        parts = splits(data.root)
+        images, *heldout = (sum(map(len, classes.values())) for classes in parts)
+        whole = Split(images, len(parts[0]), heldout=sum(heldout))
     elif data.source in KNOWN:
         whole = KNOWN[data.source]
     else:

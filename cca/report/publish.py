@@ -38,17 +38,21 @@ Measured with `{config}` from {first} to {last} and gathered by `cca publish --t
 below makes its artefact anew, with the numbers of your machine. Rows whose source is *reported* are the
 paper's, on other data: never compare across benchmarks. Columns, figures and verdicts are explained in
 [Reading the results](../../reading.md).
-
+{remarks}
 {origin}
 {sections}
 """
+LINES = {"data": "data", "machine": "machines", "code": "commits", "software": "software"}
+"""What the page says of where its numbers come from, and its key in ``provenance.json``."""
 STAGES = ["stage", "jobs", "minutes", "longest", "MiB"]
 """Of every stage: how many jobs, minutes of all and of the longest, the largest peak of memory."""
 ALSO = {"pitfalls": "Why is my FID different?", "theory": "The theory in exact small worlds"}
 
 
-def run(tier: Tier, *, name: str, results: Path, out: Path) -> int:
+def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> int:
     """Gather the tier ``name`` from ``results`` in the folder ``out``, whose older content is replaced.
+
+    ``note`` is what a reader has to know beside, e.g. of the data: it is shown above the numbers.
 
     Returns:
         Bytes of all files.
@@ -73,6 +77,12 @@ def run(tier: Tier, *, name: str, results: Path, out: Path) -> int:
             "tier": name,
             "config": config,
             "benchmark": tier.benchmark,
+            "note": note,
+            "left_out": [
+                plugins.title("cca.report.figures", figure)
+                for figure in plugins.names("cca.report.figures")
+                if figure not in tier.figures
+            ],
             "artefacts": [
                 {"kind": Path(source).parts[0], "name": Path(source).stem, "title": title}
                 for source, title in sources.items()
@@ -158,6 +168,7 @@ def summary(records: list[dict]) -> dict:
     return {
         "first": dates[0],
         "last": dates[-1],
+        "data": sorted({_data(record) for record in records if record["stage"] == "data"}),
         "machines": sorted({_machine(place) for place in places}),
         "software": sorted({f"Python {place['python']}" for place in places} | packages),
         "commits": sorted({_commit(record["code"]) for record in records}),
@@ -168,6 +179,14 @@ def summary(records: list[dict]) -> dict:
 def seconds(record: dict) -> float:
     """Duration of a job, with what it spent before it was killed and resumed."""
     return record["wall_seconds"] + record["measured"].get("seconds_before", 0)
+
+
+def _data(record: dict) -> str:
+    """What stage ``data`` read."""
+    settings, counts = record["settings"], record["measured"]
+    images = f"{counts['train']:,} training and {counts['heldout']:,} held-out images"
+    content = record["output"]["sha256"][:12]
+    return f"source {settings['source']}, {images} of {counts['classes']:,} classes, SHA-256 {content}"
 
 
 def _machine(place: dict) -> str:
@@ -190,17 +209,16 @@ def command(kind: str, name: str, config: str) -> str:
 def page(folder: Path) -> str:
     """The page of a folder, made of its CSVs and its ``provenance.json``."""
     about = read_json(folder / "provenance.json")
-    lines = [
-        f"| {key} | {'; '.join(about[name])} |"
-        for key, name in (("machine", "machines"), ("code", "commits"), ("software", "software"))
-    ]
+    lines = [f"| {key} | {'; '.join(about[name])} |" for key, name in LINES.items() if name in about]
     sections = [_section(folder, about["config"], **artefact) for artefact in about["artefacts"]]
     stages = pd.DataFrame(about["stages"], columns=STAGES).to_markdown(index=False, disable_numparse=True)
     took = "Minutes of all jobs of a stage and of the longest one; the largest peak of memory in MiB."
     sections.append(f"## What it took\n\n{took}\n\n{stages}")
     origin = "\n".join(["| | |", "|---|---|", *lines, ""])
     shown = {key: about[key] for key in ("benchmark", "tier", "config", "first", "last")}
-    return PAGE.format(**shown, origin=origin, sections="\n\n".join(sections))
+    left_out = [f"Not in this tier: {title}." for title in about.get("left_out", [])]
+    remarks = "".join(f"\n{remark}\n" for remark in [about.get("note"), *left_out] if remark)
+    return PAGE.format(**shown, remarks=remarks, origin=origin, sections="\n\n".join(sections))
 
 
 def _section(folder: Path, config: str, kind: str, name: str, title: str) -> str:

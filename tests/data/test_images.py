@@ -13,6 +13,7 @@ from cca.data import images
 from cca.data.decode import centre_crop
 from cca.errors import CCAError
 from cca.files import read_npz, write_npz
+from cca.plan.images import training_split
 
 
 def settings(**values: object) -> images.DataSettings:
@@ -96,6 +97,28 @@ def test_folder_of_any_size_and_mode(tmp_path: Path, folder: Path, channels: int
     assert data.class_names == ["apple", "boat"]
     assert data.train_images.shape == (4, 16, 16, channels)
     assert data.train_labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("heldout", ["test", "val"])
+def test_a_folder_may_have_a_split_of_its_own(tmp_path: Path, folder: Path, heldout: str) -> None:
+    shutil.move(folder, tmp_path / "whole/train")
+    for name, grey in (("apple", 10), ("boat", 20)):
+        (tmp_path / "whole" / heldout / name).mkdir(parents=True)
+        Image.new("RGB", (16, 16), (grey,) * 3).save(tmp_path / "whole" / heldout / name / "0.png")
+    wanted = settings(source="folder", root=tmp_path / "whole", image_size=16, heldout_fraction=None)
+    images.run(wanted, out=tmp_path / "images.npz")
+    data = images.load(tmp_path / "images.npz")
+    assert data.class_names == ["apple", "boat"]
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.heldout_labels.tolist() == [0, 1]
+    assert data.heldout_images[:, 0, 0, 0].tolist() == [10, 20]
+    planned = training_split(wanted)
+    assert (planned.images, planned.classes, planned.heldout) == (6, 2, 2)
+    before = images.fingerprint(wanted)
+    os.utime(tmp_path / "whole" / heldout / "boat/0.png", ns=(0, 0))
+    assert images.fingerprint(wanted) != before
+    shutil.rmtree(tmp_path / "whole" / heldout / "boat")
+    with pytest.raises(CCAError, match=rf"whole: class boat is in one of train and {heldout} only"):
+        images.run(wanted, out=tmp_path / "images.npz")
 
 
 def test_fingerprint_of_a_folder_changes_with_its_images_only(tmp_path: Path, folder: Path) -> None:

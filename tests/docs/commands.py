@@ -91,5 +91,5 @@ class Snakemake:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """``config`` without the tier, which is smoke here."""
-        return tuple(part for part in self.config if not part.startswith("tier="))
+        """``config`` without the tier, which is smoke here, and the size, which smoke has not."""
+        return tuple(part for part in self.config if not part.startswith(("tier=", "preset=")))

@@ -35,7 +35,7 @@ def record(out: Path, started: str, inputs: list[Path], commit: str = "c0ffee", 
     described = {"path": str(out), "sha256": sha256(out)}
     beside = {path.name: sha256(path) for path in out.parent.glob(f"{out.stem}.*") if path != out}
     entry = {"stage": out.parent.name, "started": started, "wall_seconds": 60, "output": described}
-    entry |= {"beside": beside, "measured": measured}
+    entry |= {"beside": beside, "measured": measured, "settings": {"source": "tally"}}
     entry |= {"environment": environment, "code": {"version": "0.1", "commit": commit, "dirty": False}}
     paths = [{"path": str(path), "sha256": sha256(path)} for path in inputs]
     write_json(record_path(out), {**entry, "peak_memory_bytes": 2**20, "inputs": {"results": paths}})
@@ -49,7 +49,12 @@ def results(tmp_path: Path) -> Path:
         (folder / name).mkdir(parents=True)
     for name in ("m", "stale"):
         (folder / name / "metrics.json").write_text("{}")
-    record(folder / "m/metrics.json", "2026-01-02T03:04:05+00:00", [], seconds_before=30)
+    (folder / "data").mkdir()
+    (folder / "data/images.npz").write_text("images")
+    counts = {"train": 1200, "heldout": 34, "classes": 2}
+    record(folder / "data/images.npz", "2026-01-02T03:04:05+00:00", [], **counts)
+    read = [folder / "data/images.npz"]
+    record(folder / "m/metrics.json", "2026-01-02T03:04:05+00:00", read, seconds_before=30)
     record(folder / "stale/metrics.json", "2020-01-01T00:00:00+00:00", [], commit="badbad")
     for name in ("model.log.csv", "model.safetensors"):
         (folder / "finetune" / name).touch()
@@ -74,7 +79,7 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def published(tier: Tier, results: Path, tmp_path: Path) -> Path:
     out = tmp_path / "docs/smoke"
-    assert publish.run(tier, name="smoke", results=results, out=out) == sum(
+    assert publish.run(tier, name="smoke", results=results, out=out, note="Of a copy.") == sum(
         path.stat().st_size for path in out.iterdir()
     )
     return out
@@ -93,6 +98,8 @@ def test_the_page_has_numbers_verdicts_pictures_and_where_they_come_from(publish
     assert re.search(r"\| M +\|.* 12.35 ± 0.5 +\|", page) and re.search(r"\| N +\|.* 7 +\|", page)
     assert re.search(r"\| x_helps +\| inconclusive \(one seed\) +\|", page)
     assert "from 2026-01-02 to 2026-01-03" in page and "2020" not in page  # of nothing but its own sources
+    assert "\nOf a copy.\n" in page and "\nNot in this tier: Figure 1: " in page
+    assert "| data | source tally, 1,200 training and 34 held-out images of 2 classes, SHA-256 " in page
     assert "Abacus" in page and "commit c0ffee" in page and "torch 9.9" in page and "badbad" not in page
     assert re.search(r"\| m +\| 1 +\| 1.5 +\|", page)  # a job of 60 seconds, and 30 before it was resumed
     assert re.search(r"\| finetune +\| 1 +\| 1.0 +\|", page)  # whose log was read, not its model
