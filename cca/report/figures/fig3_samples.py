@@ -88,7 +88,8 @@ class Figure(figures.Figure):
                 score = first["inception_score"]
                 shown = f"{score:.2f}" if np.isfinite(score) else "-"
                 axis.set_title(f"{style.look(method)['label']}{strength}\nIS {shown}")
-                axis.imshow(grid(read_npz(Path(first["shard"]), "arr_0")["arr_0"][panel["sample"]]))
+                images = grid(read_npz(Path(first["shard"]), "arr_0")["arr_0"][panel["sample"]])
+                axis.imshow(images, interpolation="none")  # not smoothed where they are enlarged
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
         return figure

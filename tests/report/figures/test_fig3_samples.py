@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cca.errors import CCAError
 from cca.experiments import Experiment
@@ -37,6 +38,14 @@ def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(
             assert (shown[row : row + 8, column : column + 8] == shard["arr_0"][sample]).all()
         score = read_json(made / experiment.metrics)["inception_score"]
         assert axis.get_title().endswith(f"IS {score:.2f}")
+    image = axes[0].get_images()[0]
+    axes[0].figure.set_dpi(40)  # images are enlarged a little
+    rendered = FigureCanvasAgg(axes[0].figure)
+    rendered.draw()
+    canvas = np.asarray(rendered.buffer_rgba())[::-1, :, :3]  # from below, as extents are
+    left, bottom, right, top = (round(end) for end in image.get_window_extent().extents)
+    drawn = canvas[bottom + 2 : top - 2, left + 2 : right - 2].reshape(-1, 3)
+    assert set(map(tuple, drawn)) <= set(map(tuple, image.get_array().reshape(-1, 3)))  # no colour in between
     axes = axes_of("fig3_samples", points.assign(inception_score=np.nan))
     assert all(axis.get_title().endswith("\nIS -") for axis in axes)
     with pytest.raises(CCAError, match=r"shard_0.npz: 20 samples are too few for fig3's side of 5"):
