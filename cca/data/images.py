@@ -27,6 +27,9 @@ class DataSettings(Settings):
     heldout_fraction: float | None = Field(
         default=None, gt=0, lt=1, description="of each class, kept from all training; None: the source's own"
     )
+    expected: int | None = Field(
+        default=None, ge=1, description="how many training images there have to be, left out ones included"
+    )
     limit_per_class: int | None = Field(default=None, ge=2, description="use only so many images a class")
     seed: int = 0
     corrupt: Literal["fail", "skip"] = Field(
@@ -52,7 +55,11 @@ class ImageData:
 
 
 def run(settings: DataSettings, *, out: Path) -> dict:
-    """Stage ``data``: read the source, split it by class, write ``out``."""
+    """Stage ``data``: read the source, split it by class, write ``out``.
+
+    Raises:
+        CCAError: what the source or `split` raises, no split, or not as many training images as expected.
+    """
     read_from = fingerprint(settings)
     raw = plugins.load("cca.data.sources", settings.source).read(settings)
     kept = raw.heldout if settings.heldout_fraction is None else settings.heldout_fraction
@@ -61,13 +68,24 @@ def run(settings: DataSettings, *, out: Path) -> dict:
             f"data.heldout_fraction is missing: source '{settings.source}' has no split of its own"
         )
     train, heldout = split(raw.labels, kept, settings.limit_per_class, settings.seed)
+    sizes = np.bincount(raw.labels[train])
+    _check_count(settings, len(train), len(raw.corrupt), raw.class_names[sizes.argmin()], int(sizes.min()))
     arrays = _stored("train", raw.images, train) | _stored("heldout", raw.images, heldout)
     labels = {"train_labels": raw.labels[train], "heldout_labels": raw.labels[heldout]}
     write_npz(out, **arrays, **labels, class_names=np.array(raw.class_names))
-    sizes = np.bincount(raw.labels[train])
     counts = {"train": len(train), "heldout": len(heldout), "classes": len(raw.class_names)}
     counts |= {"smallest_class": int(sizes.min()), "largest_class": int(sizes.max())}
     return {**counts, "corrupt": list(raw.corrupt), "fingerprint": read_from}
+
+
+def _check_count(settings: DataSettings, found: int, left_out: int, smallest: str, of_it: int) -> None:
+    """That no image is missing, up to those that were left out because they are corrupt."""
+    wanted = settings.expected
+    if wanted is not None and not wanted - left_out <= found <= wanted:
+        raise CCAError(
+            f"data: {found} training images where data.expected is {wanted}; the smallest class is "
+            f"{smallest} with {of_it}: unpack the archives again, or set data.expected to null"
+        )
 
 
 def _stored(part: str, images: np.ndarray | FileImages, index: np.ndarray) -> dict[str, np.ndarray]:

@@ -76,6 +76,17 @@ def test_mnist5k(tmp_path: Path) -> None:
         images.run(settings(image_size=32), out=tmp_path / "other.npz")
 
 
+def test_images_that_are_missing_are_noticed(tmp_path: Path, folder: Path) -> None:
+    wanted = settings(source="folder", root=folder, image_size=16, heldout_fraction=0.3, expected=4)
+    assert images.run(wanted, out=tmp_path / "images.npz")["train"] == 4
+    (folder / "boat" / "2.png").unlink()
+    with pytest.raises(CCAError, match=r"3 training images where .*expected is 4; .* class is boat with 1"):
+        images.run(wanted, out=tmp_path / "images.npz")
+    (folder / "boat" / "2.png").write_bytes(b"not an image")
+    skipping = wanted.model_copy(update={"corrupt": "skip"})
+    assert images.run(skipping, out=tmp_path / "images.npz")["train"] == 3
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two classes of made-up images of several sizes and modes."""
