@@ -22,7 +22,7 @@ from torch import Tensor, nn
 LLAMAGEN = {"dim": 64, "layers": 2, "heads": 2}
 VAR = {"depth": 2, "dim": 128, "heads": 2}
 VQ = {
-    "image_size": 192,
+    "image_size": 384,
     "channels": 3,
     "base_channels": 32,
     "channel_multipliers": (1, 1, 2, 2, 4),

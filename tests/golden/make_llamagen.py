@@ -105,7 +105,7 @@ def tokenizer_arrays() -> dict[str, np.ndarray]:
             (distances[:, 1] - distances[:, 0]).min().item(),
         )
         decoded = model.decode_code(indices, [1, VQ["codebook_dim"], side, side])
-        resized = F.interpolate(decoded, size=(128, 128), mode="bicubic")
+        resized = F.interpolate(decoded, size=(256, 256), mode="bicubic")
         pixels = (
             torch.clamp(127.5 * resized + 128.0, 0, 255)
             .permute(0, 2, 3, 1)
