@@ -95,7 +95,7 @@ class Batches:
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from there."""
-        self._pool = state["pool"].numpy()
+        self._pool = state["pool"].numpy().copy()
         if self.rng:
             set_random_state(self.rng, state["rng"])
 

@@ -75,12 +75,17 @@ class Sharded:
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict) -> None:
-        """Every process takes its shards of what all of them are given."""
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+        """Every process takes its shards of what the first one is given, tensor by tensor."""
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            set_model_state_dict,
+            set_optimizer_state_dict,
+        )
 
-        options = StateDictOptions(full_state_dict=True)
-        given = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"]}
-        set_state_dict(self.model, self.optimizer, **given, options=options)
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        given = state if processes().first else {"model": {}, "optimizer": {}}
+        set_model_state_dict(self.model, given["model"], options=options)
+        set_optimizer_state_dict(self.model, self.optimizer, given["optimizer"], options=options)
 
 
 def random_state(rng: np.random.Generator) -> str:
@@ -143,7 +148,7 @@ class Progress:
                 self.remove()
         if not team.any(bool(kept))[0]:
             return 0
-        kept = kept or self._read()
+        kept = kept or self._mapped()
         for name, part in parts.items():
             part.load_state_dict(kept["parts"][name])
         self._begun -= kept["seconds"]
@@ -153,9 +158,13 @@ class Progress:
     def _read(self) -> Any:
         try:
             check_intact(self.path)
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            return self._mapped()
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
             return {}
+
+    def _mapped(self) -> Any:
+        """What is in the file; of its tensors only what is looked at is read, and who keeps one copies it."""
+        return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
 
     def keep(self, parts: Mapping[str, Stateful], done: int, stop: bool = False) -> None:
         """Write the states after ``done`` steps, if it is time.

@@ -228,6 +228,30 @@ def test_a_command_goes_on_only_where_settings_and_inputs_are_the_same(
     assert first_step() == 0
 
 
+def anonymous() -> int:
+    """Bytes of this process's memory that are no file's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line]
+    return int(line.split()[1]) * 1024
+
+
+def test_of_a_state_only_what_is_looked_at_is_read(tmp_path: Path) -> None:
+    """So that processes that share a large one need no copy each."""
+
+    class Large:
+        def state_dict(self) -> dict:
+            return {"weights": torch.ones(2**24)}
+
+        def load_state_dict(self, state: dict) -> None:
+            self.memory, self.last = anonymous(), state["weights"][-1].item()
+
+    first = kept(tmp_path, every=0)
+    assert first.restore({}) == 0
+    first.keep({"large": Large()}, 1)
+    before, large = anonymous(), Large()
+    assert kept(tmp_path).restore({"large": large}) == 1
+    assert large.last == 1 and large.memory - before < 2**24  # a quarter of its bytes
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_run_killed_while_it_writes_its_state_keeps_the_last_one(
     kill_at: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
