@@ -5,15 +5,20 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
-from cca.device import make_deterministic
+from cca import training
+from cca.device import make_deterministic, pick
 from cca.distributed import leave, processes
 from cca.errors import StoppedError
 from cca.settings import validate
 from cca.stages import finetune, pretrain
 from cca.training import Optimisation
+from cca.training import progress as kept
 from cca.training.progress import Progress
 
 OBJECTIVE = {"name": "cca", "lam": 1}
@@ -60,8 +65,33 @@ def stopped_and_resumed(folder: Path, out: str, **settings: object) -> None:
         Optimisation.rate = rate
     assert not (folder / f"{out}.log.csv").exists()
     again = progress()
-    finetuning(folder, out, again, **settings)
+    with patch.object(kept, "check_intact", wraps=kept.check_intact) as checking:
+        finetuning(folder, out, again, **settings)
+    assert checking.call_count == processes().first
     assert again.record["resumed_at_step"] == 3
+
+
+def overflowing(folder: Path, out: str, sharded: bool) -> None:
+    """Five steps in float16; in the third gradients overflow in the last process alone, and none takes it."""
+    team, steps = processes(), iter(range(5))
+    scale, update, last = GradScaler.scale, training.update, team.rank == team.count - 1
+
+    def scaled(self: GradScaler, loss: Tensor) -> Tensor:
+        here = next(steps) == 2 and last and not sharded
+        return scale(self, loss) * (torch.inf if here else 1)
+
+    def watched(module: nn.Module, *given: object, step: int, **others: object) -> float:
+        parts = [part.to_local() if sharded else part for part in module.parameters()]
+        if step == 2 and last and sharded:  # in its own shard, after all gradients are summed
+            next(module.parameters()).grad.to_local().fill_(torch.inf)
+        before = [part.detach().clone() for part in parts]
+        norm = update(module, *given, step=step, **others)
+        moved = not all(map(torch.equal, before, parts))
+        assert team.gather(torch.tensor([int(moved)], device=pick())).tolist() == [step != 2] * team.count
+        return norm
+
+    with patch.object(GradScaler, "scale", scaled), patch.object(training, "update", watched):
+        finetuning(folder, out, sharded=sharded, precision="fp16")
 
 
 def main(folder: Path) -> None:
@@ -72,6 +102,8 @@ def main(folder: Path) -> None:
     finetuning(folder, "sharded", sharded=True, micro_batch=3, activation_checkpointing=True)
     finetuning(folder, "sharded_fp16", sharded=True, precision="fp16")
     finetuning(folder, "replicated_fp16", precision="fp16")
+    for kind in ("sharded", "replicated"):
+        overflowing(folder, f"{kind}_overflow", sharded=kind == "sharded")
     finetuning(folder, "dropout", dropout=True)
     drawn = processes().gather(torch.rand(1)).tolist()
     assert len(set(drawn)) == len(drawn), "processes draw the same dropout"

@@ -120,6 +120,12 @@ def test_float16_in_two_processes_scales_the_loss_as_float32_needs_not(runs: Pat
             assert row["loss"] == pytest.approx(expected["loss"], rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["replicated_overflow", "sharded_overflow"])
+def test_a_step_that_overflows_in_one_process_is_left_out_by_all(runs: Path, name: str) -> None:
+    """`distributed_runs.overflowing` asserts so in each; the first, where nothing overflowed, has the log."""
+    assert [row["loss_scale"] for row in log(runs / f"{name}.x")] == [2**11] * 2 + [2**10] * 3
+
+
 def test_a_batch_that_does_not_divide_among_processes_is_refused() -> None:
     with pytest.raises(CCAError, match="a batch of 16 does not divide among 3 processes; change --processes"):
         Processes(rank=1, count=3).share(np.arange(16))
