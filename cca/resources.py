@@ -28,6 +28,9 @@ RULES = {
 TOGETHER = {"finetune", "pretrain"}
 """Rules of one model that several processes, on several nodes too, train together."""
 
+RESUMED = TOGETHER | {"features", "perceptual", "tokenizer"}
+"""Rules whose jobs go on from the state that an earlier attempt kept, and so need no more time than it."""
+
 DEFAULT = "default"  # the entry of all heavy rules without one of their own
 
 
@@ -38,7 +41,12 @@ class Resources(Settings):
     nodes: int = Field(default=1, ge=1, description="on more than one, only training of models can compute")
     cpus: int = Field(default=1, ge=1, description="cores of each node; training reads and draws on them")
     mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
-    runtime: int = Field(default=60, ge=1, description="minutes, grow with attempts")
+    runtime: int = Field(default=60, ge=1, description="minutes; grow with attempts, but for trainings")
+
+    @property
+    def processes(self) -> int:
+        """How many train a model together: one a GPU, or one a node."""
+        return max(self.gpus, 1) * self.nodes
 
 
 def of_rule(resources: dict[str, Resources], rule: str) -> Resources:
@@ -47,23 +55,25 @@ def of_rule(resources: dict[str, Resources], rule: str) -> Resources:
     return Resources(**{key: value for entry in given for key, value in entry.items()})
 
 
-def as_snakemake(asked: Resources) -> dict[str, int | str | Callable]:
+def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str | Callable]:
     """The same under the names of Snakemake's SLURM executor.
 
-    GPUs are asked for by node (``--gres``), which means the same on any number of them. ``processes`` is
-    for the command, one a GPU. A job of several nodes is what the executor calls an MPI job: it starts its
-    processes itself, one task a node.
+    GPUs are asked for by node (``--gres``), which means the same on any number of them. ``processes``, one a
+    GPU, and ``device`` (see `cca.gpus`) are for the command. A job of several nodes is what the executor
+    calls an MPI job: it starts its processes itself, one task a node. Memory is twice its amount at the third
+    attempt, and so is time, but for jobs that are ``resumed``.
     """
 
     def growing(amount: int) -> Callable[..., int]:
-        return lambda wildcards, attempt: amount * attempt
+        return lambda wildcards, attempt: amount * (attempt + 1) // 2
 
     names: dict = {
         "mem_mb": growing(asked.mem_mb),
-        "runtime": growing(asked.runtime),
+        "runtime": asked.runtime if resumed else growing(asked.runtime),
         "cpus_per_task": asked.cpus,
         "nodes": asked.nodes,
-        "processes": max(asked.gpus, 1) * asked.nodes,
+        "processes": asked.processes,
+        "device": "gpu" if asked.gpus else "auto",
     }
     if asked.gpus:
         names["gres"] = f"gpu:{asked.gpus}"

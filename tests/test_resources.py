@@ -17,9 +17,12 @@ def test_an_entry_goes_over_the_default_key_by_key() -> None:
     assert of_rule({}, "sample") == Resources()
 
 
-def test_memory_and_time_grow_with_attempts() -> None:
-    asked = as_snakemake(of_rule(TIER, "finetune"))
-    assert [asked[name](None, attempt=2) for name in ("mem_mb", "runtime")] == [20_000, 1200]
+def test_memory_and_time_grow_to_twice_with_attempts_and_not_the_time_of_what_is_resumed() -> None:
+    asked = as_snakemake(of_rule(TIER, "sample"))
+    memory, time = ([asked[name](None, attempt=n) for n in (1, 2, 3)] for name in ("mem_mb", "runtime"))
+    assert (memory, time) == ([10_000, 15_000, 20_000], [30, 45, 60])
+    training = as_snakemake(of_rule(TIER, "finetune"), resumed=True)
+    assert training["runtime"] == 600 and training["mem_mb"](None, attempt=3) == 20_000
 
 
 def test_gpus_are_a_nodes_and_processes_are_all() -> None:
@@ -28,6 +31,7 @@ def test_gpus_are_a_nodes_and_processes_are_all() -> None:
     one, none = as_snakemake(TIER["default"]), as_snakemake(Resources())
     assert (one["gres"], one["processes"], one["nodes"]) == ("gpu:1", 1, 1) and "mpi" not in one
     assert "gres" not in none and none["processes"] == 1
+    assert (one["device"], none["device"]) == ("gpu", "auto")
 
 
 @pytest.mark.parametrize(

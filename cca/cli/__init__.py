@@ -9,9 +9,11 @@ from typing import Annotated, NoReturn
 import typer
 from torch.distributed import is_torchelastic_launched
 
-from cca import __version__, device
+from cca import __version__
 from cca.cli import data, evaluation, imports, models, report, tiers
+from cca.device import make_deterministic
 from cca.errors import CCAError, StoppedError
+from cca.gpus import Device, check_job
 
 app = typer.Typer(
     help="Guidance-free autoregressive image generation: one command a stage.",
@@ -39,6 +41,9 @@ def before(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; results repeat on the same number.")] = (
         os.cpu_count() or 1
     ),
+    device: Annotated[
+        Device, typer.Option(help="auto: a GPU if torch sees one; gpu: nothing else, an error without.")
+    ] = "auto",
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Print the version.")
@@ -46,7 +51,8 @@ def before(
 ) -> None:
     """Options of every stage, given before its name."""
     context.ensure_object(dict)["debug"] = debug
-    device.make_deterministic(threads)
+    make_deterministic(threads)
+    check_job(device)
 
 
 def main() -> None:

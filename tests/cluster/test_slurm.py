@@ -40,7 +40,9 @@ def site(folder: Path, **rules: dict) -> Path:
 
 def test_stages_are_jobs_with_what_tier_and_site_ask_for(cluster, prepared: Path, tmp_path: Path) -> None:
     profile = site(
-        tmp_path / "site", finetune={"gres": "gpu:2", "mem_mb": "4100 * attempt", "slurm_partition": "main"}
+        tmp_path / "site",
+        finetune={"gres": "gpu:2", "mem_mb": "4100 * attempt", "slurm_partition": "main"},
+        sample={"device": "auto"},  # this cluster's GPUs are made up
     )
     wanted = [str(FINETUNED), str(MODEL / "base/seed=0/s=0/metrics.json")]
     tier = "resources={default: {mem_mb: 4200, runtime: 7}, sample: {gpus: 1}}"
@@ -84,6 +86,17 @@ def test_a_failing_job_shows_its_log(cluster, prepared: Path) -> None:
     assert status != 0
     assert [(job.rule, job.state) for job in jobs] == [("features", "FAILED")]
     assert "is below minimum_accuracy 1.0: train longer, or lower it" in printed
+
+
+def test_a_job_for_a_gpu_fails_on_a_node_where_torch_sees_none(cluster, prepared: Path) -> None:
+    config = (LONGER, "resources={sample: {gpus: 1}}")
+    samples = str(MODEL / "base/seed=0/s=0/samples/1/shard_0.npz")
+    status, printed, jobs = cluster.run(
+        prepared, samples, "--forcerun", "sample", "--retries", "0", config=config
+    )
+    assert status != 0
+    assert [(job.rule, job.generic, job.state) for job in jobs] == [("sample", "gres:gpu:1", "FAILED")]
+    assert "error: --device gpu: torch " in printed and "CUDA_VISIBLE_DEVICES: 0" in printed
 
 
 def test_a_job_over_its_memory_is_submitted_again_with_more(cluster, prepared: Path) -> None:

@@ -103,7 +103,7 @@ def test_commands_of_the_project_are_run(
     ]
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", words)
-    monkeypatch.setattr(cli.device, "make_deterministic", lambda threads: None)
+    monkeypatch.setattr(cli, "make_deterministic", lambda threads: None)
     try:
         cli.main()
     except SystemExit as stop:

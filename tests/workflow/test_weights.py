@@ -22,6 +22,6 @@ def test_weights_reach_the_rules_that_extract_and_no_setting_names_them(
     assert plan.returncode == 0, plan.stderr[-2000:]
     lines = (plan.stdout + plan.stderr).splitlines()
     for stage in ("evaluate", "reference"):
-        (command,) = [line for line in lines if f"cca --threads 1 {stage} " in line]
+        (command,) = [line for line in lines if f"cca --threads 1 --device auto {stage} " in line]
         assert " --weights w.pth " in command and '"weights"' not in command
     assert not [line for line in lines if "classifier.safetensors" in line]

@@ -13,8 +13,9 @@ from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
+from cca.gpus import check_run
 from cca.presets import check_machine
-from cca.resources import as_snakemake, of_rule
+from cca.resources import RESUMED, as_snakemake, of_rule
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -93,7 +94,13 @@ def settings(section):
 
 def needs(rule):
     """What a job of a heavy rule asks of a scheduler; a profile's `set-resources` go over it."""
-    return as_snakemake(of_rule(tier.resources, rule))
+    return as_snakemake(of_rule(tier.resources, rule), resumed=rule in RESUMED)
+
+
+def gpus_wanted(jobs):
+    """How many GPUs of a node jobs ask for, by rule."""
+    asked = {job.rule.name: job.resources for job in jobs}
+    return {rule: of.processes // of.nodes for rule, of in asked.items() if of.get("device") == "gpu"}
 
 
 def tokenizer_code(model):
@@ -151,9 +158,10 @@ def weights_option(wildcards, input):
 onstart:
     if images_missing:
         sys.exit(f"error: {images_missing}")
-    if workflow.local_exec:  # jobs of a cluster may have the GPU that its login node lacks
+    if workflow.local_exec:  # jobs of a cluster may have the GPUs that its login node lacks
         try:
             check_machine(tier.preset)
+            check_run(tier.resources, gpus_wanted(workflow.dag.needrun_jobs()))
         except CCAError as error:
             sys.exit(f"error: {error}")
     # The kernel releases this lock with the process, however that ends; Snakemake's own goes stale.

@@ -17,5 +17,6 @@ rule cost:
     resources:
         **needs("cost"),
     shell:
-        "cca --threads 1 cost --settings {params.settings:q} --model {input.model:q}"
+        "cca --threads 1 --device {resources.device} cost --settings {params.settings:q}"
+        " --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"

@@ -19,5 +19,5 @@ rule evaluate:
     resources:
         **needs("evaluate"),
     shell:
-        "cca --threads {threads} evaluate {input.reference:q} {params.samples:q}"
+        "cca --threads {threads} --device {resources.device} evaluate {input.reference:q} {params.samples:q}"
         " --settings {params.settings:q} {params.weights:q} --out {output:q} > {log:q} 2>&1"

@@ -16,7 +16,8 @@ if tier.classifier:
         resources:
             **needs("features"),
         shell:
-            "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
+            "cca --threads {threads} --device {resources.device} features --settings {params.settings:q}"
+            " --images {input.images:q}"
             " --out {output:q} > {log:q} 2>&1"
 
 
@@ -36,7 +37,8 @@ if tier.perceptual:
         resources:
             **needs("perceptual"),
         shell:
-            "cca --threads {threads} features --settings {params.settings:q} --images {input.images:q}"
+            "cca --threads {threads} --device {resources.device} features --settings {params.settings:q}"
+            " --images {input.images:q}"
             " --out {output:q} > {log:q} 2>&1"
 
 
@@ -58,7 +60,8 @@ if tier.evaluation.reference is None:
         resources:
             **needs("reference"),
         shell:
-            "cca --threads {threads} reference --settings {params.settings:q} --images {input.images:q}"
+            "cca --threads {threads} --device {resources.device} reference --settings {params.settings:q}"
+            " --images {input.images:q}"
             " {params.weights:q} --out {output:q} > {log:q} 2>&1"
 
 elif not isinstance(tier.evaluation.reference, Path):

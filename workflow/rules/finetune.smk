@@ -37,7 +37,8 @@ rule fakes:
     resources:
         **needs("fakes"),
     shell:
-        "cca --threads {threads} fakes --settings {params.settings:q} --base {input.base:q}"
+        "cca --threads {threads} --device {resources.device} fakes --settings {params.settings:q}"
+        " --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
         " --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
 
@@ -61,7 +62,8 @@ rule score:
     resources:
         **needs("score"),
     shell:
-        "cca --threads {threads} score --settings {params.settings:q} --base {input.base:q}"
+        "cca --threads {threads} --device {resources.device} score --settings {params.settings:q}"
+        " --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
         " {params.fakes:q} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
 
@@ -102,7 +104,8 @@ rule finetune:
     resources:
         **needs("finetune"),
     shell:
-        "cca --threads {threads} finetune --settings {params.settings:q} --base {input.base:q}"
+        "cca --threads {threads} --device {resources.device} finetune --settings {params.settings:q}"
+        " --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
         " --scores {input.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q}"
         " --processes {resources.processes} --nodes {resources.nodes} > {log:q} 2>&1"

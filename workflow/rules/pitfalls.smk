@@ -45,7 +45,8 @@ if tier.pitfalls:
         resources:
             **needs("pitfalls"),
         shell:
-            "cca --threads {threads} pitfalls --settings {params.settings:q} --results {params.results:q}"
+            "cca --threads {threads} --device {resources.device} pitfalls --settings {params.settings:q}"
+            " --results {params.results:q}"
             " --images {input.images:q} --reference {input.reference:q} {params.weights:q}"
             " --out {output.json:q} > {log:q} 2>&1"
 

@@ -20,6 +20,7 @@ rule pretrain:
     resources:
         **needs("pretrain"),
     shell:
-        "cca --threads {threads} pretrain --settings {params.settings:q} --tokenizer {input.tokenizer:q}"
+        "cca --threads {threads} --device {resources.device} pretrain --settings {params.settings:q}"
+        " --tokenizer {input.tokenizer:q}"
         " --codes {input.codes:q} --out {output:q}"
         " --processes {resources.processes} --nodes {resources.nodes} > {log:q} 2>&1"

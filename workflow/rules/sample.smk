@@ -16,6 +16,7 @@ rule sample:
     resources:
         **needs("sample"),
     shell:
-        "cca --threads {threads} sample --settings {params.settings:q} --model {input.model:q}"
+        "cca --threads {threads} --device {resources.device} sample --settings {params.settings:q}"
+        " --model {input.model:q}"
         " --tokenizer {input.tokenizer:q} --seed {wildcards.seed} --shard {wildcards.shard}"
         " --shards {wildcards.shards} --out {output:q} > {log:q} 2>&1"

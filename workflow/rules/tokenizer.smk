@@ -19,7 +19,8 @@ rule tokenizer:
     resources:
         **needs("tokenizer"),
     shell:
-        "cca --threads {threads} tokenizer --settings {params.settings:q} --images {input.images:q}"
+        "cca --threads {threads} --device {resources.device} tokenizer --settings {params.settings:q}"
+        " --images {input.images:q}"
         " {params.perceptual:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -38,7 +39,8 @@ rule encode:
     resources:
         **needs("encode"),
     shell:
-        "cca --threads {threads} encode --settings {params.settings:q} --images {input.images:q}"
+        "cca --threads {threads} --device {resources.device} encode --settings {params.settings:q}"
+        " --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --shard {wildcards.shard} --shards {wildcards.shards}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -76,6 +78,7 @@ rule quality:
     resources:
         **needs("quality"),
     shell:
-        "cca --threads {threads} quality --settings {params.settings:q} --images {input.images:q}"
+        "cca --threads {threads} --device {resources.device} quality --settings {params.settings:q}"
+        " --images {input.images:q}"
         " --tokenizer {input.tokenizer:q} --reference {input.reference:q} {params.weights:q}"
         " --out {output:q} > {log:q} 2>&1"
