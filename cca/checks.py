@@ -49,6 +49,7 @@ def check(tier: "Tier") -> None:
     _check_names(tier)
     cluster.check(tier.resources)
     _check_parts_fit(tier)
+    _check_processes(tier)
     _check_evaluation(tier)
     _check_perceptual(tier)
     _check_external(tier)
@@ -119,6 +120,19 @@ def _check_parts_fit(tier: "Tier") -> None:
             if tier.shards > batches:
                 raise CCAError(
                     f"key 'shards': {tier.shards}, but models.{name}.sampling has {batches} batches"
+                )
+
+
+def _check_processes(tier: "Tier") -> None:
+    """Batches divide among the processes that train a model together."""
+    for rule, section in (("pretrain", "pretraining"), ("finetune", "finetuning")):
+        count = cluster.of_rule(tier.resources, rule).processes
+        for name, model in tier.models.items():
+            training = getattr(model, section, None)  # an imported model is not pretrained
+            if training and training.batch_size % count:
+                raise CCAError(
+                    f"key 'models.{name}.{section}.batch_size': {training.batch_size} does not divide "
+                    f"among the {count} processes of rule '{rule}', one a GPU: change it, or its 'resources'"
                 )
 
 

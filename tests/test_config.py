@@ -106,6 +106,16 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
             {"data": {"image_size": 32}},
             "'tokenizers.vq.architecture.image_size' is 28, but 'data.image_size' is 32",
         ),
+        (
+            {"resources": {"finetune": {"gpus": 4}}},
+            "key 'models.llamagen-s.finetuning.batch_size': 250 does not divide among the 4 "
+            "processes of rule 'finetune'",
+        ),
+        (
+            {"resources": {"pretrain": {"gpus": 5, "nodes": 2}}},
+            "key 'models.llamagen-s.pretraining.batch_size': 96 does not divide among the 10 "
+            "processes of rule 'pretrain'",
+        ),
         ({"evaluation": {"reference": "adm.npz"}}, "key 'evaluation.reference': adm.npz: no such file"),
         ({"evaluation": {"reference": "ftp://a/b.npz"}}, "only https URLs are fetched"),
         (
