@@ -31,10 +31,11 @@ if tier.preset and workflow.is_main_process:
     print(f"tier {TIER}: preset {tier.preset}", file=sys.stderr)
 
 # `cca` of this very environment, also where it is not activated; progress bars write to logs here. No
-# result depends on these, so that they are no parameters of rules.
+# result depends on these, so that they are no parameters of rules. The shell becomes the command: left between
+# them, it would end at once on SIGTERM, and the job with it, while a training still writes its state.
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH TQDM_MININTERVAL=10"
-    f" CCA_KEEP_EVERY={tier.keep_every}; "
+    f" CCA_KEEP_EVERY={tier.keep_every}; exec"
 )
 
 
