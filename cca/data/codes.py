@@ -15,6 +15,7 @@ from cca.data.images import check_labels
 from cca.errors import CCAError
 from cca.files import below, read_npz, require, write_npz
 from cca.settings import Settings
+from cca.shards import Place, whole
 
 AGAIN = "delete it and make it again"
 PLACE = {"start": int, "total": int, "vocab_size": int, "num_classes": int, "made_of": str}
@@ -91,23 +92,19 @@ def run(settings: JoinSettings, *, shards: Path, out: Path) -> dict:
     if not paths:
         raise CCAError(f"{shards}: no shard_*.safetensors here; make them with stage 'encode'")
     read = sorted((_read(path) for path in paths), key=lambda shard: shard.place["start"])
-    expected, common = 0, {name: read[0].place[name] for name in read[0].place if name != "start"}
-    used = np.zeros(common["vocab_size"], dtype=bool)
+    common = {name: read[0].place[name] for name in read[0].place if name != "start"}
     for shard in read:
         if {name: shard.place[name] for name in common} != common:
             raise CCAError(
                 f"{shard.path}: of another run than {read[0].path.name}: delete the old one and make it again"
             )
-        if shard.place["start"] != expected:
-            problem = "are missing" if shard.place["start"] > expected else "are there twice"
-            between = sorted((expected, shard.place["start"]))
-            raise CCAError(f"{shards}: codes of images {between[0]} to {between[1] - 1} {problem}")
+    places = [Place(shard.path, shard.place["start"], len(shard.codes), common["total"]) for shard in read]
+    whole(shards, places, "images", "encode those shards again")
+    used = np.zeros(common["vocab_size"], dtype=bool)
+    for shard in read:
         if not (shard.codes.min() >= 0 and shard.codes.max() < common["vocab_size"]):
             raise CCAError(f"{shard.path}: a code is out of range 0..{common['vocab_size'] - 1}; {AGAIN}")
         used[np.unique(shard.codes)] = True
-        expected += len(shard.codes)
-    if expected != common["total"]:
-        raise CCAError(f"{shards}: codes of {expected} of {common['total']} images: make the missing shards")
     names = [os.path.relpath(shard.path, out.parent) for shard in read]
     for name in names:
         below(out.parent, name)

@@ -11,6 +11,7 @@ from cca.evaluate.images import ArchiveImages, ImageFolder, Images, ShardImages,
 from cca.evaluate.statistics import Statistics
 from cca.files import atomic, sha256
 from cca.files.archives import Archive
+from cca.shards import Place, whole
 
 LARGEST_DIMENSION = 16384
 """Most features that stored statistics may have; their covariance is read whole."""
@@ -69,7 +70,7 @@ def read_side(path: Path, allow_jpeg: bool = False) -> Side:
     statistics = _read_statistics(archive)
     images = None if "arr_0" not in archive and (features or statistics) else ArchiveImages(archive)
     count = 0 if images is None else images.shape[0]
-    if "total" in archive and count != (total := _integer(archive, "total")):
+    if "total" in archive and count != (total := archive.integer("total")):
         raise CCAError(f"{path}: one shard of {total} samples; give the folder of all shards")
     if images and features and count != len(features.pool):
         raise CCAError(f"{path}: features of {len(features.pool)} images beside {count} images")
@@ -97,21 +98,14 @@ def _read_shards(folder: Path, paths: list[Path]) -> Side:
     """Our sample shards, which must be all there and fit together."""
     archives = [Archive(path) for path in paths]
     parts = [ArchiveImages(archive) for archive in archives]
-    places = [(_integer(archive, "start"), _integer(archive, "total")) for archive in archives]
-    order = sorted(range(len(paths)), key=lambda index: places[index])
-    expected, total = 0, places[order[0]][1]
+    places = [
+        Place(archive.path, archive.integer("start"), part.shape[0], archive.integer("total"))
+        for archive, part in zip(archives, parts, strict=True)
+    ]
+    order = whole(folder, places, "samples", "sample those shards again")
     for index in order:
-        if places[index][1] != total:
-            raise CCAError(f"{paths[index]}: a shard of {places[index][1]} samples among shards of {total}")
-        if places[index][0] != expected:
-            problem = "are missing" if places[index][0] > expected else "are there twice"
-            first, last = sorted((expected, places[index][0]))
-            raise CCAError(f"{folder}: samples {first} to {last - 1} {problem}: sample those shards again")
         if parts[index].shape[1:] != parts[order[0]].shape[1:]:
             raise CCAError(f"{paths[index]}: images of another size than those of {paths[order[0]].name}")
-        expected += parts[index].shape[0]
-    if expected != total:
-        raise CCAError(f"{folder}: {expected} of {total} samples; sample the missing shards again")
     labels = [_read_labels(archives[index], parts[index].shape[0]) for index in order]
     known = [part for part in labels if part is not None]
     return Side(
@@ -149,10 +143,6 @@ def _finite(archive: Archive, name: str) -> np.ndarray:
     return array
 
 
-def _integer(archive: Archive, name: str) -> int:
-    return int(archive.read_small(name, (), "iu"))
-
-
 def _read_labels(archive: Archive, count: int) -> np.ndarray | None:
     """Class labels (N,): our ``labels`` or guided-diffusion's ``arr_1``."""
     for name in ("labels", "arr_1"):
@@ -166,7 +156,7 @@ def _read_labels(archive: Archive, count: int) -> np.ndarray | None:
 def _read_statistics(archive: Archive) -> dict[str, Statistics]:
     """Stored statistics, float32 or float64."""
     stored = {}
-    count = _integer(archive, "count") if "count" in archive else None
+    count = archive.integer("count") if "count" in archive else None
     for name, suffix in (("pool", ""), ("spatial", "_s")):
         mu, sigma = f"mu{suffix}", f"sigma{suffix}"
         if mu not in archive and sigma not in archive:

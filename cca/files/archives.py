@@ -67,6 +67,10 @@ class Archive:
             )
         return self.read(name)
 
+    def integer(self, name: str) -> int:
+        """An array that must be a single integer."""
+        return int(self.read_small(name, (), "iu"))
+
     def stream(self, name: str, rows: int) -> Iterator[np.ndarray]:
         """An array in pieces of ``rows`` along its first axis, the last one possibly shorter."""
         with self._open(name) as (stream, shape, fortran, dtype):

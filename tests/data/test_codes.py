@@ -88,16 +88,16 @@ def test_shards_that_do_not_belong_together_are_refused(world, tmp_path: Path) -
     with pytest.raises(CCAError, match=r"shard_1.safetensors: made again since .*codes.npz was"):
         codes.load(tmp_path / "codes.npz")
     (folder / other.name).unlink()
-    with pytest.raises(CCAError, match="codes of images 14 to 27 are missing"):
+    with pytest.raises(CCAError, match="images 14 to 27 are missing: encode those shards again"):
         join(tmp_path, 3)
     with pytest.raises(CCAError, match=r"shard_1.safetensors: no such file"):
         codes.load(tmp_path / "codes.npz")
     shutil.copy(folder / "shard_0.safetensors", folder / other.name)
-    with pytest.raises(CCAError, match="codes of images 0 to 13 are there twice"):
+    with pytest.raises(CCAError, match="images 0 to 13 are there twice"):
         join(tmp_path, 3)
     (folder / other.name).write_bytes(kept[other.name])
     (folder / "shard_2.safetensors").unlink()
-    with pytest.raises(CCAError, match="codes of 28 of 40 images: make the missing shards"):
+    with pytest.raises(CCAError, match="28 of 40 images: encode those shards again"):
         join(tmp_path, 3)
     with pytest.raises(CCAError, match="no shard_"):
         codes.run(codes.JoinSettings(), shards=tmp_path, out=tmp_path / "none.npz")
