@@ -38,6 +38,9 @@ from cca.stages.score import ScoreSettings
 from cca.stages.train_classifier import ClassifierSettings
 from cca.theory.settings import TheorySettings
 
+SCORED_AT_ONCE = 4
+"""Times the pairs that a finetuning process holds, of both sides and with all activations."""
+
 
 def _as_url(value: Any) -> Any:
     """A bare URL as `FetchSettings` has it."""
@@ -85,6 +88,7 @@ class Tier(Settings):
     models: dict[str, ModelEntry]
     shards: int = Field(default=1, ge=1, description="jobs that make the samples of one experiment")
     code_shards: int = Field(default=1, ge=1, description="jobs that encode the images for one tokenizer")
+    score_shards: int = Field(default=1, ge=1, description="jobs that score the pairs of one model and seed")
     keep_every: float = Field(
         default=60, ge=0, description="seconds between two writings of a training's state; moves no result"
     )
@@ -137,9 +141,10 @@ class Tier(Settings):
         return self.models[model].pairs.model_copy(update={"mask_rate": mask_rate})
 
     def score(self, model: str) -> ScoreSettings:
-        """Settings of stage ``score``."""
+        """Settings of stage ``score``, which keeps no activations and so takes more pairs at a time."""
         settings = self.models[model].finetuning
-        return ScoreSettings(dropout=settings.dropout, precision=settings.precision)
+        together = SCORED_AT_ONCE * (settings.micro_batch or settings.batch_size)
+        return ScoreSettings(batch_size=together, dropout=settings.dropout, precision=settings.precision)
 
     def fakes(self, model: str) -> FakesSettings:
         """Settings of stage ``fakes``."""

@@ -18,6 +18,8 @@ from cca.cli.options import (
     Pairs,
     ProcessCount,
     Seed,
+    Shard,
+    Shards,
     Tokenizer,
 )
 from cca.runner import perform
@@ -75,10 +77,12 @@ def score(
     seed: Seed,
     out: Out,
     fakes: Fakes = None,
+    shard: Shard = 0,
+    shards: Shards = 1,
 ) -> None:
-    """Compute the frozen model's log-likelihoods of the pairs."""
+    """Compute the frozen model's log-likelihoods of the pairs, or of one shard of them."""
     inputs = {"base": base, "tokenizer": tokenizer, "codes": codes, "pairs": pairs, "fakes": fakes}
-    arguments = {"seed": seed}
+    arguments = {"seed": seed, "shard": shard, "shards": shards}
     perform(
         "score", "cca.stages.score", "ScoreSettings", settings, out=out, inputs=inputs, arguments=arguments
     )
@@ -91,7 +95,7 @@ def finetune(
     tokenizer: Tokenizer,
     codes: Codes,
     pairs: Pairs,
-    scores: Annotated[Path, typer.Option(help="Log-likelihoods, made by 'score'.")],
+    scores: Annotated[Path, typer.Option(help="Folder of all shards made by 'score', or its one file.")],
     seed: Seed,
     out: Out,
     fakes: Fakes = None,

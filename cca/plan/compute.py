@@ -151,16 +151,22 @@ def samples_of(tier: Tier, job: Job) -> int:
     if job.rule not in {"sample", "sample_variant"}:
         return 0
     settings = tier.models[job["model"]].sampling
-    first, last = shard_range(
-        settings.num_samples, settings.batch_size, int(job["shard"]), int(job["shards"])
-    )
+    return in_shard(job, settings.num_samples, settings.batch_size)
+
+
+def in_shard(job: Job, items: int, batch_size: int) -> int:
+    """How many of all items are a job's."""
+    first, last = shard_range(items, batch_size, int(job["shard"]), int(job["shards"]))
     return last - first
 
 
-def seconds(job: Job, tier: Tier, networks: Networks, split: Split, machine: Machine) -> float:
-    """What a job takes on one core or GPU, from its start."""
+def seconds(
+    job: Job, tier: Tier, networks: Networks, split: Split, machine: Machine, processes: int = 1
+) -> float:
+    """What a job takes from its start, shared by so many processes of a core or GPU each."""
     parts = operations(job, tier, networks, split)
-    return machine.start + sum(amount / getattr(machine, kind) for kind, amount in parts.items())
+    work = sum(amount / getattr(machine, kind) for kind, amount in parts.items())
+    return machine.start + work / processes
 
 
 def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[str, float]:
@@ -191,7 +197,8 @@ def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[s
         visits = entry.pretraining.steps * entry.pretraining.batch_size
         return {"training": training(entry.pretraining) * visits * networks.forward[model]}
     if job.rule in {"score", "score_fakes"}:
-        return {"scoring": 2 * pairs_of(tier, model, images) * networks.forward[model]}
+        scored = in_shard(job, pairs_of(tier, model, images), tier.score(model).batch_size)
+        return {"scoring": 2 * scored * networks.forward[model]}
     if job.rule == "finetune" and entry:
         sides = 2 * pairs_of(tier, model, images)
         return {"training": training(entry.finetuning) * sides * networks.forward[model]}

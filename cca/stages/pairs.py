@@ -1,6 +1,7 @@
 """The pairs that finetuning visits: (image, crop, label, negative label, masked), from the seed alone."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -167,11 +168,13 @@ def made_of(*files: Path | None) -> np.ndarray:
     return np.array(hashlib.sha256(contents.encode()).hexdigest())
 
 
-def check_made_of(kept: np.ndarray, path: Path, *files: Path | None) -> None:
-    """Raise a `CCAError` unless ``kept``, of ``path``, is `made_of` these files."""
-    if str(kept) != str(made_of(*files)):
-        given = ", ".join(str(file) for file in files if file is not None)
-        raise CCAError(f"{path}: not made of the files given ({given}); make it again of them")
+def check_made_of(kept: Mapping[Path, np.ndarray], *files: Path | None) -> None:
+    """Raise a `CCAError` unless what each file has ``kept`` is `made_of` these files."""
+    expected = str(made_of(*files))
+    for path, found in kept.items():
+        if str(found) != expected:
+            given = ", ".join(str(file) for file in files if file is not None)
+            raise CCAError(f"{path}: not made of the files given ({given}); make it again of them")
 
 
 def load_epoch(*, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> Epoch:
@@ -189,5 +192,5 @@ def load_epoch(*, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> E
     if fakes is None:
         return Epoch(drawn, data, None)
     samples = read_npz(fakes, "codes", "made_of")
-    check_made_of(samples["made_of"], fakes, base, codes, pairs)
+    check_made_of({fakes: samples["made_of"]}, base, codes, pairs)
     return Epoch(drawn, data, samples["codes"])

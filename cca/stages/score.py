@@ -1,4 +1,4 @@
-"""The frozen model's log-likelihoods of the pairs: computed once, shared by every objective, λ and β."""
+"""The frozen model's log-likelihoods of the pairs, a shard at a time: once for all objectives, λ and β."""
 
 from pathlib import Path
 
@@ -10,16 +10,18 @@ from tqdm import tqdm
 from cca import models, tokenizers
 from cca.device import Precision, autocast, pick
 from cca.errors import CCAError
-from cca.files import CsvLog, read_npz, write_npz
+from cca.files import CsvLog, write_npz
+from cca.files.archives import Archive
 from cca.rng import seed_torch
 from cca.settings import Settings
+from cca.shards import Place, shard_range, whole
 from cca.stages import pairs as pair_data
 
 
 class ScoreSettings(Settings):
     """How the reference log-likelihoods are computed."""
 
-    batch_size: int = Field(default=500, ge=1, description="pairs at a time")
+    batch_size: int = Field(default=500, ge=1, description="pairs at a time; a shard holds whole batches")
     dropout: bool = Field(default=False, description="keep the model's dropout on, as in finetuning")
     precision: Precision = Field(default="auto", description="finetuning's")
 
@@ -34,29 +36,46 @@ def run(
     fakes: Path | None = None,
     out: Path,
     seed: int,
+    shard: int = 0,
+    shards: int = 1,
 ) -> dict:
-    """Stage ``score``: log p_phi of both sides of every pair, one forward pass each."""
+    """Stage ``score``: write one shard of log p_phi of both sides of every pair, one forward pass each.
+
+    Batches are cut the same way for any number of shards, and each draws its own dropout, so that the
+    scores are the same however they are sharded.
+
+    Raises:
+        CCAError: files that do not belong together, scores that are not finite, or no such shard.
+    """
     device = pick()
     items = pair_data.load_epoch(base=base, codes=codes, pairs=pairs, fakes=fakes)
+    first, last = shard_range(len(items), settings.batch_size, shard, shards)
     model = models.load(base, tokenizers.load(tokenizer)).to(device)
     model.train(settings.dropout)
-    seed_torch("score", seed)
-    scores = np.empty((2, len(items)), dtype=np.float32)
+    batches = []
     with CsvLog(out.with_suffix(".log.csv")) as log:
-        for start in tqdm(range(0, len(items), settings.batch_size), desc="score"):
-            batch = slice(start, start + settings.batch_size)
-            sides = items.sides(batch, device)
-            for row, tokens, labels in zip(scores, sides.tokens, sides.labels, strict=True):
-                with torch.inference_mode(), autocast(device, settings.precision):
-                    row[batch] = model.log_prob(tokens, labels).cpu()
-            positive, negative = scores[:, batch].mean(axis=1)
+        for start in tqdm(range(first, last, settings.batch_size), desc="score"):
+            seed_torch("score", seed, start)
+            sides = items.sides(slice(start, min(start + settings.batch_size, last)), device)
+            with torch.inference_mode(), autocast(device, settings.precision):
+                rows = [model.log_prob(*side).cpu() for side in zip(sides.tokens, sides.labels, strict=True)]
+            batches.append(torch.stack(rows).numpy())
+            positive, negative = batches[-1].mean(axis=1)
             log.write(first_pair=start, positive=positive, negative=negative)
+    scores = np.concatenate(batches, axis=1)
     if not np.isfinite(scores).all():
         raise CCAError(
             f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"
         )
     made_of = pair_data.made_of(base, codes, pairs, fakes)
-    write_npz(out, positive=scores[0], negative=scores[1], made_of=made_of)
+    write_npz(
+        out,
+        positive=scores[0],
+        negative=scores[1],
+        made_of=made_of,
+        start=np.array(first),
+        total=np.array(len(items)),
+    )
     return {
         "mean_log_prob_positive": float(scores[0].mean()),
         "mean_log_prob_negative": float(scores[1].mean()),
@@ -66,9 +85,31 @@ def run(
 def load(path: Path, *, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> np.ndarray:
     """log p_phi of the first and of the second sides of the pairs: (2, P) float32.
 
+    Args:
+        path: the folder of all shards, or the file of a single one.
+
     Raises:
-        CCAError: damaged file, or scores by another model or of other pairs, codes or samples.
+        CCAError: no such file, a damaged one, scores by another model or of other pairs, codes or samples,
+            or shards that are not the whole.
     """
-    scores = read_npz(path, "positive", "negative", "made_of")
-    pair_data.check_made_of(scores["made_of"], path, base, codes, pairs, fakes)
-    return np.stack([scores["positive"], scores["negative"]])
+    files = sorted(path.glob("shard_*.npz")) or [path]
+    archives = [Archive(file) for file in files]
+    kept = {archive.path: archive.read("made_of") for archive in archives}
+    pair_data.check_made_of(kept, base, codes, pairs, fakes)
+    scores = [np.stack([_side(archive, name) for name in ("positive", "negative")]) for archive in archives]
+    places = [
+        Place(archive.path, archive.integer("start"), part.shape[1], archive.integer("total"))
+        for archive, part in zip(archives, scores, strict=True)
+    ]
+    order = whole(path, places, "pairs", "score those shards again")
+    return np.concatenate([scores[index] for index in order], axis=1)
+
+
+def _side(archive: Archive, name: str) -> np.ndarray:
+    """The scores (n,) of one side, or a `CCAError`."""
+    shape, dtype = archive.header(name)
+    if len(shape) != 1 or shape != archive.header("positive")[0] or dtype != np.float32:
+        raise CCAError(
+            f"{archive.path}: '{name}' is {dtype} of shape {shape}: no scores of pairs; make it again"
+        )
+    return archive.read(name)

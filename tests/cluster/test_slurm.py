@@ -23,7 +23,7 @@ LONGER = "models={llamagen-s: {pairs: {visits: 40}}}"
 def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: object) -> Path:
     """A folder in which a finetune's inputs were made, without the cluster."""
     folder = tmp_path_factory.mktemp("prepared")
-    scores = MODEL / "pairs/mask=0.1/seed=0/scores.npz"
+    scores = MODEL / "pairs/mask=0.1/seed=0/scores/1/shard_0.npz"
     call = command(folder, str(scores), config=[LONGER])
     made = subprocess.run(call, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]

@@ -14,6 +14,8 @@ from cca.errors import CCAError
 from cca.files import read_npz, write_npz
 from cca.stages import finetune, pairs, score
 
+from ..conftest import MODEL
+
 OPTIMISATION = {"learning_rate": 1e-3}
 
 
@@ -55,6 +57,57 @@ def test_the_log_of_scores_holds_the_means_of_batches(files: dict[str, Path]) ->
     scores = read_npz(files["scores"])["negative"]
     assert [int(row["first_pair"]) for row in rows] == [0, 33, 66]
     assert float(rows[1]["negative"]) == pytest.approx(scores[33:66].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_scores_do_not_depend_on_the_number_of_shards(
+    world, files: dict[str, Path], tmp_path: Path, dropout: bool
+) -> None:
+    """Not even where the model drops out: 80 pairs in batches of 9, the last of 8."""
+    tokenizer, base = tokenizers.load(world.tokenizer), tmp_path / "base.safetensors"
+    models.save(base, models.load(world.model, tokenizer), tokenizer, "llamagen", MODEL | {"dropout": 0.3})
+    given = files | {"base": base}
+    made_of = {name: given[name] for name in ("base", "codes", "pairs")} | {"fakes": None}
+    found = {count: shards(given, tmp_path / str(count), count, dropout) for count in (1, 2, 4)}
+    whole = score.load(found[1], **made_of)
+    for folder in found.values():
+        assert score.load(folder, **made_of) == pytest.approx(whole, rel=1e-6)
+    assert score.load(found[1] / "shard_0.npz", **made_of).shape == (2, 80)
+    plain = score.load(shards(given, tmp_path / "plain", 1, dropout=False), **made_of)
+    assert (plain != whole).all() == dropout
+
+
+def shards(files: dict[str, Path], folder: Path, count: int, dropout: bool = False) -> Path:
+    """All shards of the scores in a folder."""
+    inputs = {name: path for name, path in files.items() if name != "scores"}
+    settings = score.ScoreSettings(batch_size=9, dropout=dropout)
+    for shard in range(count):
+        score.run(settings, **inputs, out=folder / f"shard_{shard}.npz", seed=0, shard=shard, shards=count)
+    return folder
+
+
+def test_shards_that_are_not_the_whole_are_one_line(files: dict[str, Path], tmp_path: Path) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(CCAError, match=message):
+            run(files | {"scores": folder}, tmp_path / "model.safetensors", {"name": "dpo"})
+
+    folder = shards(files, tmp_path / "three", 3)
+    second, kept = folder / "shard_1.npz", (folder / "shard_1.npz").read_bytes()
+    second.unlink()
+    refused(r"three: pairs 27 to 53 are missing: score those shards again$")
+    shutil.copy(folder / "shard_0.npz", second)
+    refused(r"three: pairs 0 to 26 are there twice: score those shards again$")
+    second.write_bytes(kept)
+    (folder / "shard_2.npz").unlink()
+    refused(r"three: 54 of 80 pairs: score those shards again$")
+    pairs.run(pairs.PairsSettings(), codes=files["codes"], out=tmp_path / "other.npz", seed=0)
+    other = shards(files | {"pairs": tmp_path / "other.npz"}, tmp_path / "other", 2)
+    shutil.copy(other / "shard_1.npz", folder / "shard_2.npz")
+    refused(r"shard_2.npz: not made of the files given")
+    folder = folder / "shard_0.npz"
+    refused(r"shard_0.npz: 27 of 80 pairs: score those shards again$")
+    folder = tmp_path / "none"
+    refused(r"none: no such file$")
 
 
 def test_g_is_zero_at_the_first_step(files: dict[str, Path], tmp_path: Path) -> None:

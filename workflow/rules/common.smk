@@ -124,6 +124,11 @@ def code_shards(wildcards):
     return [f"{folder}/shard_{shard}.safetensors" for shard in range(tier.code_shards)]
 
 
+def score_shards(kind):
+    """All shards of the scores of a finetune's pairs, as an input function."""
+    return lambda w: [of_pairs(f"{kind}/{tier.score_shards}/shard_{shard}.npz")(w) for shard in range(tier.score_shards)]
+
+
 def experiment(wildcards):
     return Experiment(wildcards.model, wildcards.finetune, int(wildcards.seed), float(wildcards.scale))
 

@@ -1,4 +1,4 @@
-# Pairs and their reference log-likelihoods, once a base model and seed; then every finetune.
+# Pairs and their reference log-likelihoods, in shards that do not change them, once a base model and seed; then every finetune.
 # Objectives that tell real from generated images have samples of the base model as negatives.
 
 
@@ -51,13 +51,13 @@ rule score:
         shards=code_shards,
         pairs=rules.pairs.output,
     output:
-        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/scores.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/scores/{shards}/shard_{shard}.npz",
     params:
         settings=lambda w: settings(tier.score(w.model)),
         code=lambda w: digest("cca.stages.score", *model_code(w.model)),
         fakes=fakes_option,
     log:
-        "results/{tier}/logs/score/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/score/{model}_mask={mask}_seed={seed}_{shard}_of_{shards}.log",
     threads: 1
     resources:
         **needs("score"),
@@ -65,7 +65,8 @@ rule score:
         "cca --threads {threads} --device {resources.device} score --settings {params.settings:q}"
         " --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " {params.fakes:q} --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"
+        " {params.fakes:q} --seed {wildcards.seed} --shard {wildcards.shard} --shards {wildcards.shards}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 use rule score as score_fakes with:
@@ -73,9 +74,9 @@ use rule score as score_fakes with:
         **rules.score.input,
         fakes=rules.fakes.output,
     output:
-        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fake_scores.npz",
+        "results/{tier}/{model}/pairs/mask={mask}/seed={seed}/fake_scores/{shards}/shard_{shard}.npz",
     log:
-        "results/{tier}/logs/score_fakes/{model}_mask={mask}_seed={seed}.log",
+        "results/{tier}/logs/score_fakes/{model}_mask={mask}_seed={seed}_{shard}_of_{shards}.log",
 
 
 rule finetune:
@@ -85,7 +86,7 @@ rule finetune:
         codes=of_tokenizer("codes.npz"),
         shards=code_shards,
         pairs=of_pairs("pairs.npz"),
-        scores=if_samples(of_pairs("fake_scores.npz"), of_pairs("scores.npz")),
+        scores=if_samples(score_shards("fake_scores"), score_shards("scores")),
         fakes=if_samples(of_pairs("fakes.npz"), lambda w: []),
     output:
         model="results/{tier}/{model}/{finetune}/seed={seed}/model.safetensors",
@@ -97,6 +98,7 @@ rule finetune:
         code=lambda w: digest(
             "cca.stages.finetune", *model_code(w.model), f"cca.objectives.{tier.finetunes[w.finetune].objective['name']}"
         ),
+        scores=lambda w, input: Path(input.scores[0]).parent,
         fakes=fakes_option,
     log:
         "results/{tier}/logs/finetune/{model}_{finetune}_seed={seed}.log",
@@ -107,5 +109,5 @@ rule finetune:
         "cca --threads {threads} --device {resources.device} finetune --settings {params.settings:q}"
         " --base {input.base:q}"
         " --tokenizer {input.tokenizer:q} --codes {input.codes:q} --pairs {input.pairs:q}"
-        " --scores {input.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q}"
+        " --scores {params.scores:q} {params.fakes:q} --seed {wildcards.seed} --out {output.model:q}"
         " --processes {resources.processes} --nodes {resources.nodes} > {log:q} 2>&1"
