@@ -25,13 +25,17 @@ RULES = {
 }
 """Rules whose jobs are heavy; all others are content with a profile's ``default-resources``."""
 
+LARGE = {"data", "import_model", "import_tokenizer"}
+"""Rules that need no GPU and are heavy with large images or weights only: they have an entry of their own, or
+are content too."""
+
 TOGETHER = {"finetune", "pretrain"}
 """Rules of one model that several processes, on several nodes too, train together."""
 
 RESUMED = TOGETHER | {"features", "perceptual", "tokenizer"}
 """Rules whose jobs go on from the state that an earlier attempt kept, and so need no more time than it."""
 
-DEFAULT = "default"  # the entry of all heavy rules without one of their own
+DEFAULT = "default"  # the entry under those of all heavy rules
 
 
 class Resources(Settings):
@@ -39,7 +43,9 @@ class Resources(Settings):
 
     gpus: int = Field(default=0, ge=0, description="of each node")
     nodes: int = Field(default=1, ge=1, description="on more than one, only training of models can compute")
-    cpus: int = Field(default=1, ge=1, description="cores of each node; training reads and draws on them")
+    cpus: int | None = Field(
+        default=None, ge=1, description="cores of each node, to read and draw on; default: the rule's threads"
+    )
     mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
     runtime: int = Field(default=60, ge=1, description="minutes; grow with attempts, but for trainings")
 
@@ -50,9 +56,15 @@ class Resources(Settings):
 
 
 def of_rule(resources: dict[str, Resources], rule: str) -> Resources:
-    """The entry of a heavy rule over the default entry, key by key."""
-    given = [resources[name].model_dump(exclude_unset=True) for name in (DEFAULT, rule) if name in resources]
+    """The entry of a heavy rule over the default entry, key by key; of a rule of `LARGE` its own alone."""
+    names = (rule,) if rule in LARGE else (DEFAULT, rule)
+    given = [resources[name].model_dump(exclude_unset=True) for name in names if name in resources]
     return Resources(**{key: value for entry in given for key, value in entry.items()})
+
+
+def heavy(rule: str) -> str | None:
+    """The heavy rule that a rule is or, like ``sample_variant``, is made of and named after; or None."""
+    return next((name for name in RULES if rule == name or rule.startswith(f"{name}_")), None)
 
 
 def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str | Callable]:
@@ -70,11 +82,12 @@ def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str
     names: dict = {
         "mem_mb": growing(asked.mem_mb),
         "runtime": asked.runtime if resumed else growing(asked.runtime),
-        "cpus_per_task": asked.cpus,
         "nodes": asked.nodes,
         "processes": asked.processes,
         "device": "gpu" if asked.gpus else "auto",
     }
+    if asked.cpus:
+        names["cpus_per_task"] = asked.cpus
     if asked.gpus:
         names["gres"] = f"gpu:{asked.gpus}"
     if asked.nodes > 1:
@@ -82,15 +95,22 @@ def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str
     return names
 
 
+def needs(resources: dict[str, Resources], rule: str) -> dict[str, int | str | Callable]:
+    """`as_snakemake` of what the jobs of a rule ask for; of one of `LARGE` without an entry nothing."""
+    if rule in LARGE and rule not in resources:
+        return {}
+    return as_snakemake(of_rule(resources, rule), resumed=rule in RESUMED)
+
+
 def check(resources: dict[str, Resources]) -> None:
     """Hold entries against the rules.
 
     Raises:
-        CCAError: an entry of no heavy rule, or several nodes for a rule that computes on one.
+        CCAError: an entry of a rule that takes none, or several nodes for a rule that computes on one.
     """
     for name, asked in resources.items():
-        if name not in RULES | {DEFAULT}:
-            known = ", ".join(sorted(RULES | {DEFAULT}))
+        if name not in RULES | LARGE | {DEFAULT}:
+            known = ", ".join(sorted(RULES | LARGE | {DEFAULT}))
             raise CCAError(f"section 'resources': '{name}' is not one of: {known}")
         if asked.nodes > 1 and name not in TOGETHER:
             able = " and ".join(f"'{rule}'" for rule in sorted(TOGETHER))

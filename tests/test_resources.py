@@ -3,7 +3,7 @@
 import pytest
 
 from cca.errors import CCAError
-from cca.resources import Resources, as_snakemake, check, of_rule
+from cca.resources import Resources, as_snakemake, check, heavy, needs, of_rule
 
 TIER = {
     "default": Resources(gpus=1, mem_mb=10_000, runtime=30),
@@ -15,6 +15,27 @@ def test_an_entry_goes_over_the_default_key_by_key() -> None:
     assert of_rule(TIER, "finetune") == Resources(gpus=8, nodes=2, mem_mb=10_000, runtime=600)
     assert of_rule(TIER, "sample") == TIER["default"]
     assert of_rule({}, "sample") == Resources()
+
+
+def test_the_default_entry_is_not_for_rules_that_need_no_gpu() -> None:
+    """They ask for what their own entry says, else for nothing, so that a profile's defaults hold."""
+    assert needs(TIER, "import_model") == {} and needs(TIER, "sample")["gres"] == "gpu:1"
+    asked = needs(TIER | {"import_model": Resources(mem_mb=48_000)}, "import_model")
+    assert asked["mem_mb"](None, attempt=3) == 96_000 and "gres" not in asked
+
+
+def test_cores_are_the_rules_threads_where_no_entry_says_them() -> None:
+    assert "cpus_per_task" not in as_snakemake(Resources())
+    assert as_snakemake(Resources(cpus=4))["cpus_per_task"] == 4
+
+
+def test_rules_made_of_a_heavy_one_are_named_after_it() -> None:
+    assert [heavy(rule) for rule in ("score", "score_fakes", "sample_variant")] == [
+        "score",
+        "score",
+        "sample",
+    ]
+    assert heavy("data") is heavy("scored") is None
 
 
 def test_memory_and_time_grow_to_twice_with_attempts_and_not_the_time_of_what_is_resumed() -> None:

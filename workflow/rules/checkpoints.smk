@@ -37,6 +37,8 @@ rule import_tokenizer:
     log:
         "results/{tier}/logs/import_tokenizer/{tokenizer}.log",
     threads: 1
+    resources:
+        **needs("import_tokenizer"),
     shell:
         "cca --threads {threads} import tokenizer --settings {params.settings:q} --checkpoint {input:q}"
         " --out {output:q} > {log:q} 2>&1"
@@ -58,6 +60,8 @@ rule import_model:
     log:
         "results/{tier}/logs/import_model/{model}.log",
     threads: 1
+    resources:
+        **needs("import_model"),
     shell:
         "cca --threads {threads} import model --settings {params.settings:q} --checkpoint {input.checkpoint:q}"
         " --tokenizer {input.tokenizer:q} --out {output:q} > {log:q} 2>&1"

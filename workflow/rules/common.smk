@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cca import plugins
+from cca import resources as cluster
 from cca.records.codebase import digest
 from cca.config import load_tier
 from cca.errors import CCAError
@@ -15,7 +16,6 @@ from cca.experiments import BASE, Experiment
 from cca.files import check_room
 from cca.gpus import check_run
 from cca.presets import check_machine
-from cca.resources import RESUMED, as_snakemake, of_rule
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -94,8 +94,8 @@ def settings(section):
 
 
 def needs(rule):
-    """What a job of a heavy rule asks of a scheduler; a profile's `set-resources` go over it."""
-    return as_snakemake(of_rule(tier.resources, rule), resumed=rule in RESUMED)
+    """What a job asks of a scheduler by the tier; a profile's `set-resources` go over it."""
+    return cluster.needs(tier.resources, rule)
 
 
 def gpus_wanted(jobs):

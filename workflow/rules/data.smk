@@ -23,6 +23,8 @@ rule data:
     log:
         f"{RESULTS}/logs/data.log",
     threads: 8 if tier.data.corrupt == "skip" else 1  # where all images are decoded to find the corrupt ones
+    resources:
+        **needs("data"),
     shell:
         "cca --threads {threads} data --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
