@@ -40,8 +40,8 @@ def training_split(data: DataSettings) -> Split:
     """
     if data.source == "folder":
         parts = splits(data.root)
-        images, *heldout = (sum(map(len, classes.values())) for classes in parts)
-        whole = Split(images, len(parts[0]), heldout=sum(heldout))
+        images, *others = (sum(map(len, classes.values())) for classes in parts)
+        whole = Split(images, len(parts[0]), heldout=sum(others))
     elif data.source in KNOWN:
         whole = KNOWN[data.source]
     else:

@@ -2,9 +2,9 @@
 
 Tolerances: the two sides sum the same float32 numbers in other orders. On one machine they differ by
 less than 2e-6 of a log-likelihood; 1e-4 leaves room for another machine's kernels. Codes are identical, whose
-nearest and second nearest entries are farther apart than that. Gradients are held by norm and by one product a parameter,
-to 1e-3: they are sums over all tokens, of terms of both signs, which lose digits. Decoded images are in
-[-1, 1], where 1e-4 is an eightieth of a step of uint8.
+nearest and second nearest entries are farther apart than that. Gradients are held by norm and by one product
+a parameter, to 1e-3: they are sums over all tokens, of terms of both signs, which lose digits. Decoded images
+are in [-1, 1], where 1e-4 is an eightieth of a step of uint8.
 """
 
 import json
