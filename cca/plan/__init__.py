@@ -1,7 +1,8 @@
-"""What a tier takes before it is started: jobs, images, time, disk, and the memory of finetuning.
+"""What a tier takes before it is started: jobs, images, time, disk, and the memory of GPUs.
 
 Jobs are those that Snakemake plans; operations and parameters are counted on networks without memory;
-speeds are assumptions (`compute.MACHINES`). Times are of one core or GPU, and do not shrink with more.
+speeds are assumptions (`compute.MACHINES`). Times of targets are of one core or GPU, and do not shrink
+with more.
 """
 
 from collections.abc import Sequence
@@ -51,8 +52,12 @@ def run(
             "",
             table.text(costs.rename(columns={"time": unit})),
             "",
-            "# Finetuning: the memory of one GPU",
+            "# The longest job of each rule, on the GPUs that the tier gives it",
             "",
-            table.text(table.finetuning(networks)),
+            table.text(table.longest(jobs, loaded, networks, split, MACHINES[name])),
+            "",
+            "# The memory of one GPU: by part, in finetuning and scoring as the tier says, and what fits",
+            "",
+            table.text(table.memories(loaded, networks)),
         ]
     )

@@ -1,4 +1,4 @@
-"""What finetuning a model holds in the memory of one GPU: weights, gradients, AdamW's state, activations."""
+"""What finetuning and scoring hold in a GPU's memory: weights, gradients, AdamW's state, activations."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ class Memory:
         copies: autocast's, of all weights in bfloat16 until the forward pass ends, sharded or not.
         activations: what one image's backward pass needs, both labels of its pair.
         checkpointed: the same if every layer's are computed again when they are needed.
+        scored: what one image's forward pass needs for a time: a layer's activations, the logits.
     """
 
     weights: float
@@ -29,11 +30,16 @@ class Memory:
     copies: float
     activations: float
     checkpointed: float
+    scored: float
 
     def total(self, images: int, gpus: int = 1, checkpointing: bool = False) -> float:
         """Of so many images at a time, with weights, gradients and moments sharded over so many GPUs."""
         an_image = self.checkpointed if checkpointing else self.activations
         return (self.weights + self.gradients + self.optimiser) / gpus + self.copies + images * an_image
+
+    def scoring(self, images: int) -> float:
+        """Of so many images at a time, without gradients."""
+        return self.weights + self.copies + images * self.scored
 
     def fits(self, gpus: int = 1, checkpointing: bool = False, room: float = GPU) -> int:
         """Images at a time that fit a GPU, a tenth of it kept free; 0 if none does."""
@@ -46,8 +52,15 @@ def plan(model: ARModel) -> Memory:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     whole, layers, between = saved(model)
     checkpointed = whole - sum(layers) + max(layers) + between
-    images = (2 * (kept + logits(model)) for kept in (whole, checkpointed))
-    return Memory(FULL * parameters, FULL * parameters, 2 * FULL * parameters, HALF * parameters, *images)
+    return Memory(
+        weights=FULL * parameters,
+        gradients=FULL * parameters,
+        optimiser=2 * FULL * parameters,
+        copies=HALF * parameters,
+        activations=2 * (whole + logits(model)),
+        checkpointed=2 * (checkpointed + logits(model)),
+        scored=max(layers) + (HALF + 2 * FULL) * model.num_tokens * model.vocab_size,  # and log-probabilities
+    )
 
 
 def logits(model: ARModel) -> float:

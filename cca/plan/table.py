@@ -1,9 +1,10 @@
-"""The plan as tables: what each target takes, and what finetuning each model holds in memory."""
+"""The plan as tables: what each target takes, each rule's longest job, and what a GPU holds of each model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from cca import resources
 from cca.config import Tier
 from cca.plan import memory
 from cca.plan.compute import Machine, Networks, samples_of, seconds
@@ -39,11 +40,35 @@ def costs(
     return pd.DataFrame(rows)
 
 
-def finetuning(networks: Networks, gpus: Sequence[int] = (1, 8)) -> pd.DataFrame:
-    """A row for each model: gigabytes by kind, and the pairs that fit a GPU of 80 GB at a time."""
+def longest(
+    jobs: Iterable[Job], tier: Tier, networks: Networks, split: Split, machine: Machine
+) -> pd.DataFrame:
+    """A row for each heavy rule: its longest job, on all GPUs that the tier gives it, and its runtime."""
+    rows: dict[str, dict] = {}
+    for job in jobs:
+        if (rule := resources.heavy(job.rule)) is None:
+            continue
+        asked = resources.of_rule(tier.resources, rule)
+        together = asked.processes if rule in resources.TOGETHER else 1
+        minutes = seconds(job, tier, networks, split, machine, together) / 60
+        if minutes > rows.get(rule, {}).get("minutes", 0):
+            of = job["model"] or job["tokenizer"] or "all"
+            rows[rule] = {"rule": rule, "of": of, "minutes": minutes, "runtime (minutes)": asked.runtime}
+    return pd.DataFrame([rows[rule] for rule in sorted(rows)])
+
+
+def memories(tier: Tier, networks: Networks, gpus: Sequence[int] = (1, 8)) -> pd.DataFrame:
+    """A row for each model: gigabytes by kind, what the tier's settings take of a GPU, and what fits 80 GB.
+
+    Pairs are those of a process at a time.
+    """
+    asked = resources.of_rule(tier.resources, "finetune")
     rows = []
     for name, model in networks.models.items():
-        plan = memory.plan(model)
+        plan, settings = memory.plan(model), tier.models[name].finetuning
+        share = -(-settings.batch_size // asked.processes)
+        pairs = min(settings.micro_batch or share, share)
+        shared = asked.processes if settings.sharded else 1
         fit = {
             f"pairs on {count} x 80 GB{', checkpointed' if checkpointing else ''}": plan.fits(
                 count, checkpointing
@@ -58,6 +83,8 @@ def finetuning(networks: Networks, gpus: Sequence[int] = (1, 8)) -> pd.DataFrame
             "copies": plan.copies,
             "a pair": plan.activations,
             "a pair, checkpointed": plan.checkpointed,
+            "finetuning": plan.total(pairs, shared, settings.activation_checkpointing),
+            "scoring": plan.scoring(tier.score(name).batch_size),
         }
         row = {"model": name, "parameters": sum(weight.numel() for weight in model.parameters())}
         rows.append(row | {f"{key} (GB)": value / 1e9 for key, value in gigabytes.items()} | fit)
