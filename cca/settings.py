@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,8 @@ class Settings(BaseModel):
     """A validated, immutable section of the configuration; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+    only_refuse: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change no result: with another value of them a run that was refused is gone on with."""
 
 
 def validate(schema: type[S], values: object, where: str) -> S:

@@ -222,7 +222,8 @@ def checksum(path: Path) -> str:
 def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None) -> str:
     """SHA-256 of all that a stage's result follows from: settings, inputs' content, code, environment."""
     content = {name: [checksum(path) for path in paths] for name, paths in inputs.items()}
-    told = [settings.model_dump(mode="json"), arguments or {}, content, code_checksum(module), environment()]
+    shown = settings.model_dump(mode="json", exclude=set(settings.only_refuse))
+    told = [shown, arguments or {}, content, code_checksum(module), environment()]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

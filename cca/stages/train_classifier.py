@@ -1,6 +1,7 @@
 """Training of the domain classifier, whose features the metrics, or a perceptual loss, are computed on."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from cca.evaluate.classifier import Classifier, ClassifierArchitecture, accuracy
 from cca.rng import generator, seed_torch
 from cca.settings import Settings
 from cca.training import Batches, Optimisation, optimise
+from cca.training.muon import Muon
 from cca.training.progress import Progress
 
 
@@ -24,11 +26,18 @@ class ClassifierTraining(Settings):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    muon: float | None = Field(
+        default=None,
+        gt=0,
+        description="convolutions are trained by Muon, at so many times the learning rate; None: by AdamW",
+    )
     optimisation: Optimisation
 
 
 class ClassifierSettings(Settings):
     """The classifier, its training, and how good it has to be."""
+
+    only_refuse: ClassVar[frozenset[str]] = frozenset({"minimum_accuracy"})
 
     architecture: ClassifierArchitecture = ClassifierArchitecture()
     training: ClassifierTraining
@@ -76,15 +85,17 @@ def run(settings: ClassifierSettings, *, images: Path, out: Path, progress: Prog
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         return loss, {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
 
+    rule = training.optimisation
     optimise(
         model,
         Batches(len(seen), training.batch_size, rng),
         loss_of,
-        training.optimisation,
+        rule,
         steps=training.steps,
         what="classifier",
         log=out.with_suffix(".log.csv"),
         progress=progress,
+        optimizer=Muon(model, rule, training.muon) if training.muon else None,
     )
     model.eval()
     reached = accuracy(model, data.heldout_images, data.heldout_labels)

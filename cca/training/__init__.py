@@ -100,16 +100,23 @@ class Batches:
             set_random_state(self.rng, state["rng"])
 
 
-def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()) -> torch.optim.AdamW:
-    """The optimiser of all parameters of a module; for ``undecayed`` see `optimise`."""
+def adamw_groups(
+    module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """All parameters of a module, by whether they decay; for ``undecayed`` see `optimise`."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         (decayed if parameter.dim() >= 2 and name not in undecayed else plain).append(parameter)
-    groups = [
+    return [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+
+
+def adamw(module: nn.Module, settings: Optimisation, undecayed: Collection[str] = ()) -> torch.optim.AdamW:
+    """The optimiser of all parameters of a module; for ``undecayed`` see `optimise`."""
+    groups = adamw_groups(module, settings, undecayed)
     fused = (
         True if all(parameter.is_cuda for parameter in module.parameters()) else None
     )  # None: torch's choice
@@ -171,6 +178,7 @@ def optimise(
     further: Mapping[str, Stateful] | None = None,
     network: nn.Module | None = None,
     scaler: GradScaler | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Minimise a loss over batches of items, one optimiser step a batch.
 
@@ -193,13 +201,14 @@ def optimise(
         network: what ``loss_of`` calls for the module, made by `cca.training.execution.prepare`; by default
             the module.
         scaler: of losses whose gradients are float16; the log gets its ``loss_scale``.
+        optimizer: of the module's parameters; by default `adamw`.
 
     Raises:
         CCAError: the loss or the gradient became NaN or infinite, or processes cannot share a batch equally.
         StoppedError: SIGTERM, and the state is kept.
     """
     team = processes()
-    optimizer = adamw(module, settings, undecayed)
+    optimizer = optimizer or adamw(module, settings, undecayed)
     watching = noticing(signal.SIGTERM) if progress else nullcontext()
     with CsvLog(log) if team.first else nullcontext() as rows, watching as told:
         parts = _parts(module, optimizer, batches, scaler) | dict(further or {})

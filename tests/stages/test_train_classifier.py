@@ -9,7 +9,9 @@ from cca import checkpoints
 from cca.data.images import part
 from cca.errors import CCAError
 from cca.evaluate.classifier import load_classifier, to_input
-from cca.files import read_npz, write_npz
+from cca.files import read_json, read_npz, write_npz
+from cca.records.provenance import record_path
+from cca.runner import perform
 from cca.settings import validate
 from cca.stages.train_classifier import ClassifierSettings, run
 
@@ -99,3 +101,24 @@ def test_a_loss_that_is_not_finite_names_the_step(images, tmp_path):
     with pytest.raises(CCAError, match=r"classifier.* at step \d+"):
         run(settings(learning_rate=1e38, clip=1e38), images=images, out=tmp_path / "c.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_below_the_floor_is_gone_on_with_once_that_is_lowered(images, tmp_path):
+    out = tmp_path / "c.safetensors"
+
+    def run_with(floor: float, **changed: float) -> None:
+        given = settings(minimum_accuracy=floor, learning_rate=1e-9, **changed).model_dump_json()
+        stage = ("features", "cca.stages.train_classifier", "ClassifierSettings", given)
+        perform(*stage, out=out, inputs={"images": images}, keep_every=0)
+
+    def resumed_at() -> int:
+        return read_json(record_path(out))["measured"].get("resumed_at_step", 0)
+
+    with pytest.raises(CCAError, match="is below minimum_accuracy"):
+        run_with(1)
+    run_with(0)
+    assert resumed_at() == 40
+    with pytest.raises(CCAError, match="is below minimum_accuracy"):
+        run_with(1)
+    run_with(0, weight_decay=0.2)
+    assert resumed_at() == 0
