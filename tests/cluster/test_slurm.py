@@ -109,10 +109,10 @@ def test_a_job_over_its_memory_is_submitted_again_with_more(cluster, prepared: P
 
 def test_a_cancelled_finetune_is_gone_on_with(cluster, prepared: Path) -> None:
     file = MODEL / "unlearn_lambda=0.1/seed=0/model.safetensors"
-    progress = (prepared / file).with_suffix(".progress.pt")
-    config = (LONGER, "keep_every=0")
+    log = prepared / "results/smoke/logs/finetune/llamagen-s_unlearn_lambda=0.1_seed=0.log"
+    config = (LONGER, "keep_every=3600")  # so that SIGTERM alone has the state kept
     run = cluster.begin(prepared, str(file), "--retries", "0", config=config)
-    while not progress.exists():
+    while not (log.exists() and "finetune:" in log.read_text()):
         assert run.poll() is None, run.communicate()[0][-3000:]
         time.sleep(0.1)
     job = cluster.jobs()[-1]
@@ -120,6 +120,7 @@ def test_a_cancelled_finetune_is_gone_on_with(cluster, prepared: Path) -> None:
     printed, _ = run.communicate()
     assert run.returncode != 0
     assert cluster.jobs()[-1].state in {"CANCELLED", "FAILED"}
+    assert (prepared / file).with_suffix(".progress.pt").exists(), log.read_text()
     status, printed, _ = cluster.run(prepared, str(file), config=config)
     assert status == 0, printed[-3000:]
     record = json.loads((prepared / file).with_suffix(".provenance.json").read_text())
