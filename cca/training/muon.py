@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): momentum made orthogonal, for convolutions that a normalisation follows.
 
-It takes a classifier to its accuracy in fewer epochs than AdamW. Torch's own Muon takes matrices only and
-computes in bfloat16, which most CPUs emulate.
+For trainings of few epochs. Torch's own Muon takes matrices only and computes in bfloat16, which many CPUs
+emulate.
 """
 
 from typing import Any

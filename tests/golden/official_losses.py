@@ -25,9 +25,10 @@ def loss_arrays(
         model: makes the network whose weights are salted by its argument.
         likelihoods: of the four images, twice, with eight labels: their logarithms by a network.
     """
-    text = re.search(
-        r'\n( +if \w+.loss_type == "CCA":.*?raise NotImplementedError)', script.read_text(), re.S
-    )[1]
+    branches = r'\n( +if \w+\.loss_type == "CCA":.*?raise NotImplementedError)'
+    found = re.search(branches, script.read_text(), re.S)
+    if found is None:
+        raise SystemExit(f"{script}: no branches of the losses as at 7d5a073; check that commit out")
     labels, negatives = torch.tensor(LABELS), torch.tensor(NEGATIVES)
     sides = torch.cat([labels, negatives])
     with torch.no_grad():
@@ -47,7 +48,7 @@ def loss_arrays(
             "torch": torch,
             "F": F,
         }
-        exec(textwrap.dedent(text), names)
+        exec(textwrap.dedent(found[1]), names)
         names["loss"].backward()
         arrays[f"{objective}_loss"] = names["loss"].detach().numpy()
         arrays[f"{objective}_gradients"] = gradients(policy)

@@ -74,10 +74,8 @@ def splits(root: Path | None) -> list[dict[str, list[Path]]]:
     Raises:
         CCAError: as there, or the two have not the same classes.
     """
-    if root is None or not (root / "train").is_dir():
-        return [list_images(root)]
-    held = [root / name for name in HELDOUT if (root / name).is_dir()]
-    if not held:
+    held = [root / name for name in HELDOUT if (root / name).is_dir()] if root else []
+    if root is None or not held or not (root / "train").is_dir():
         return [list_images(root)]
     training, heldout = list_images(root / "train"), list_images(held[0])
     if strays := sorted(training.keys() ^ heldout.keys()):
