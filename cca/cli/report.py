@@ -52,6 +52,16 @@ def claims(
 
 
 @app.command()
+def verdicts(
+    files: Annotated[list[Path], typer.Argument(help="Of each tier, e.g. docs/results/mini/claims.csv.")],
+) -> None:
+    """Print the verdicts on the paper's claims in several tiers side by side, as Markdown."""
+    from cca.report.claims.compare import side_by_side  # imports what judges
+
+    typer.echo(side_by_side(files).to_markdown(index=False, disable_numparse=True))
+
+
+@app.command()
 def theory(settings: Given, out: Out) -> None:
     """Compute the paper's theory exactly in small worlds: .csv and .md."""
     perform("theory", "cca.theory", "TheorySettings", settings, out=out, inputs={})
