@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cca.errors import CCAError
+from cca.files.archives import Archive
 
 
 def shard_range(items: int, batch_size: int, shard: int, shards: int) -> tuple[int, int]:
@@ -30,6 +32,11 @@ class Place:
     start: int
     count: int
     total: int
+
+    @classmethod
+    def of(cls, archive: Archive, count: int) -> Self:
+        """That of an ``.npz`` of ``count`` items which says its ``start`` and ``total``, or a `CCAError`."""
+        return cls(archive.path, archive.integer("start"), count, archive.integer("total"))
 
 
 def whole(folder: Path, places: Sequence[Place], what: str, again: str) -> list[int]:

@@ -98,10 +98,7 @@ def _read_shards(folder: Path, paths: list[Path]) -> Side:
     """Our sample shards, which must be all there and fit together."""
     archives = [Archive(path) for path in paths]
     parts = [ArchiveImages(archive) for archive in archives]
-    places = [
-        Place(archive.path, archive.integer("start"), part.shape[0], archive.integer("total"))
-        for archive, part in zip(archives, parts, strict=True)
-    ]
+    places = [Place.of(archive, part.shape[0]) for archive, part in zip(archives, parts, strict=True)]
     order = whole(folder, places, "samples", "sample those shards again")
     for index in order:
         if parts[index].shape[1:] != parts[order[0]].shape[1:]:

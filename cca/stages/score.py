@@ -97,10 +97,7 @@ def load(path: Path, *, base: Path, codes: Path, pairs: Path, fakes: Path | None
     kept = {archive.path: archive.read("made_of") for archive in archives}
     pair_data.check_made_of(kept, base, codes, pairs, fakes)
     scores = [np.stack([_side(archive, name) for name in ("positive", "negative")]) for archive in archives]
-    places = [
-        Place(archive.path, archive.integer("start"), part.shape[1], archive.integer("total"))
-        for archive, part in zip(archives, scores, strict=True)
-    ]
+    places = [Place.of(archive, part.shape[1]) for archive, part in zip(archives, scores, strict=True)]
     order = whole(path, places, "pairs", "score those shards again")
     return np.concatenate([scores[index] for index in order], axis=1)
 
