@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ..smoke import command
+from .conftest import Cluster, Job
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = Path("results/smoke/llamagen-s")
@@ -20,14 +20,18 @@ LONGER = "models={llamagen-s: {pairs: {visits: 40}}}"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: object) -> Path:
-    """A folder in which a finetune's inputs were made, without the cluster."""
-    folder = tmp_path_factory.mktemp("prepared")
-    scores = MODEL / "pairs/mask=0.1/seed=0/scores/1/shard_0.npz"
-    call = command(folder, str(scores), config=[LONGER])
-    made = subprocess.run(call, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-2000:]
-    return folder
+def table2(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> tuple[Path, str, list[Job]]:
+    """A folder in which the cluster made table 2 from nothing, what Snakemake printed, and the jobs."""
+    folder = tmp_path_factory.mktemp("table2")
+    status, printed, jobs = cluster.run(folder, "results/table2.csv", config=(LONGER,))
+    assert status == 0, printed[-3000:]
+    return folder, printed, jobs
+
+
+@pytest.fixture(scope="module")
+def prepared(table2: tuple[Path, str, list[Job]]) -> Path:
+    """That folder, in which the inputs of further finetunes are made."""
+    return table2[0]
 
 
 def site(folder: Path, **rules: dict) -> Path:
@@ -38,19 +42,34 @@ def site(folder: Path, **rules: dict) -> Path:
     return folder
 
 
-def test_stages_are_jobs_with_what_tier_and_site_ask_for(cluster, prepared: Path, tmp_path: Path) -> None:
+def test_table_2_is_made_by_jobs_of_the_cluster(table2: tuple[Path, str, list[Job]]) -> None:
+    folder, printed, jobs = table2
+    measured = pd.read_csv(folder / "results/table2.csv").query("source == 'measured'")
+    assert len(measured) == 3 and (measured["fid"] > 0).all()
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    total = int(re.search(r"total +(\d+)", printed)[1])
+    assert (
+        len(jobs) == printed.count("SLURM jobid ") == total - 1
+    )  # to publish a table is no job of the cluster
+    stages = {"data", "features", "perceptual", "tokenizer", "codes", "pretrain", "finetune", "sample"}
+    assert stages | {"evaluate", "table"} <= {job.rule for job in jobs}
+
+
+def test_stages_are_jobs_with_what_tier_and_site_ask_for(
+    cluster: Cluster, prepared: Path, tmp_path: Path
+) -> None:
     profile = site(
         tmp_path / "site",
         finetune={"gres": "gpu:2", "mem_mb": "4100 * attempt", "slurm_partition": "main"},
         sample={"device": "auto"},  # this cluster's GPUs are made up
     )
-    wanted = [str(FINETUNED), str(MODEL / "base/seed=0/s=0/metrics.json")]
+    wanted = [str(FINETUNED), str(MODEL / "sft/seed=0/s=0/metrics.json")]
     tier = "resources={default: {mem_mb: 4200, runtime: 7}, sample: {gpus: 1}}"
     status, printed, jobs = cluster.run(prepared, *wanted, config=(LONGER, tier), profile=profile)
     assert status == 0, printed[-3000:]
     assert all((prepared / file).stat().st_size for file in wanted)
     assert {job.rule: job.state for job in jobs} == dict.fromkeys(
-        ("finetune", "sample", "features", "reference", "evaluate"), "COMPLETED"
+        ("finetune", "sample", "evaluate"), "COMPLETED"
     )
     assert {str(job.number) for job in jobs} == set(re.findall(r"SLURM jobid (\d+)", printed))
     asked = {job.rule: (job.generic, job.memory, job.minutes) for job in jobs}
@@ -59,7 +78,7 @@ def test_stages_are_jobs_with_what_tier_and_site_ask_for(cluster, prepared: Path
     assert asked["evaluate"] == ("N/A", "4200M", "7:00")
 
 
-def test_a_finetune_on_two_nodes_gives_what_one_node_gave(cluster, prepared: Path) -> None:
+def test_a_finetune_on_two_nodes_gives_what_one_node_gave(cluster: Cluster, prepared: Path) -> None:
     """The losses of one process on each of two nodes are those of one, up to the order of sums."""
     log = (prepared / FINETUNED).with_suffix(".log.csv")
     one = pd.read_csv(log)["loss"].to_numpy()
@@ -72,7 +91,7 @@ def test_a_finetune_on_two_nodes_gives_what_one_node_gave(cluster, prepared: Pat
     assert two[:20] == pytest.approx(one[:20], rel=1e-3, abs=1e-3)
 
 
-def test_a_failing_job_shows_its_log(cluster, prepared: Path) -> None:
+def test_a_failing_job_shows_its_log(cluster: Cluster, prepared: Path) -> None:
     features = "results/smoke/features/classifier.safetensors"
     status, printed, jobs = cluster.run(
         prepared,
@@ -88,7 +107,7 @@ def test_a_failing_job_shows_its_log(cluster, prepared: Path) -> None:
     assert "is below minimum_accuracy 1.0: train longer, or lower it" in printed
 
 
-def test_a_job_for_a_gpu_fails_on_a_node_where_torch_sees_none(cluster, prepared: Path) -> None:
+def test_a_job_for_a_gpu_fails_on_a_node_where_torch_sees_none(cluster: Cluster, prepared: Path) -> None:
     config = (LONGER, "resources={sample: {gpus: 1}}")
     samples = str(MODEL / "base/seed=0/s=0/samples/1/shard_0.npz")
     status, printed, jobs = cluster.run(
@@ -99,15 +118,15 @@ def test_a_job_for_a_gpu_fails_on_a_node_where_torch_sees_none(cluster, prepared
     assert "error: --device gpu: torch " in printed
 
 
-def test_a_job_over_its_memory_is_submitted_again_with_more(cluster, prepared: Path) -> None:
+def test_a_job_over_its_memory_is_submitted_again_with_more(cluster: Cluster, prepared: Path) -> None:
     heldout = "results/smoke/data/heldout.npz"
     little = ["--set-resources", "heldout:mem_mb=300 * attempt ** 4"]  # 300, then 4800 MB
-    status, printed, jobs = cluster.run(prepared, heldout, *little, config=(LONGER,))
+    status, printed, jobs = cluster.run(prepared, heldout, "--forcerun", "heldout", *little, config=(LONGER,))
     assert status == 0, printed[-3000:]
     assert [(job.state, job.memory) for job in jobs] == [("FAILED", "300M"), ("COMPLETED", "4800M")]
 
 
-def test_a_cancelled_finetune_is_gone_on_with(cluster, prepared: Path) -> None:
+def test_a_cancelled_finetune_is_gone_on_with(cluster: Cluster, prepared: Path) -> None:
     file = MODEL / "unlearn_lambda=0.1/seed=0/model.safetensors"
     log = prepared / "results/smoke/logs/finetune/llamagen-s_unlearn_lambda=0.1_seed=0.log"
     config = (LONGER, "keep_every=3600")  # so that SIGTERM alone has the state kept
@@ -124,4 +143,17 @@ def test_a_cancelled_finetune_is_gone_on_with(cluster, prepared: Path) -> None:
     status, printed, _ = cluster.run(prepared, str(file), config=config)
     assert status == 0, printed[-3000:]
     record = json.loads((prepared / file).with_suffix(".provenance.json").read_text())
+    assert record["measured"]["resumed_at_step"] > 0
+
+
+def test_a_training_over_its_time_is_gone_on_with_by_a_further_job(cluster: Cluster, prepared: Path) -> None:
+    model = "results/smoke/llamagen-s/base/model.safetensors"
+    longer = "models={llamagen-s: {pretraining: {steps: 20000}}}"  # more than two minutes
+    time_limit = ["--set-resources", "pretrain:runtime=1", "--retries", "9"]
+    status, printed, jobs = cluster.run(prepared, model, *time_limit, config=(longer,))
+    assert status == 0, printed[-3000:]
+    assert {job.rule for job in jobs} == {"pretrain"}
+    *cut_off, last = [job.state for job in jobs]
+    assert cut_off and set(cut_off) <= {"TIMEOUT", "FAILED"} and last == "COMPLETED"
+    record = json.loads((prepared / model).with_suffix(".provenance.json").read_text())
     assert record["measured"]["resumed_at_step"] > 0
