@@ -107,6 +107,7 @@ def main(folder: Path) -> None:
     finetuning(folder, "dropout", dropout=True)
     drawn = processes().gather(torch.rand(1)).tolist()
     assert len(set(drawn)) == len(drawn), "processes draw the same dropout"
+    finetuning(folder, "sharded_dropout", dropout=True, sharded=True, micro_batch=4)
     stopped_and_resumed(folder, "dropout_resumed", dropout=True)
     stopped_and_resumed(folder, "sharded_resumed", sharded=True, micro_batch=3)
     pretraining(folder, "pretrained")

@@ -62,6 +62,8 @@ def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         distributed_runs.finetuning(folder, "finetuned")
+        distributed_runs.finetuning(folder, "dropout", dropout=True, micro_batch=distributed_runs.BATCH // 2)
+        distributed_runs.finetuning(folder, "sharded_dropout", dropout=True, micro_batch=4)
         distributed_runs.pretraining(folder, "pretrained")
     return folder
 
@@ -104,6 +106,15 @@ def test_two_processes_finetune_as_one(runs: Path, alone: Path, name: str) -> No
 @pytest.mark.parametrize("name", ["pretrained", "pretrained_sharded"])
 def test_two_processes_pretrain_as_one(runs: Path, alone: Path, name: str) -> None:
     for row, expected in zip(log(runs / f"{name}.x"), log(alone / "pretrained.x"), strict=True):
+        assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["dropout", "sharded_dropout"])
+def test_two_processes_drop_what_one_drops(runs: Path, alone: Path, name: str) -> None:
+    """One micro-batch has the same masks in whichever process it is; those of another size have others."""
+    others = [log(alone / f"{kind}.x")[-1]["loss"] for kind in ("dropout", "sharded_dropout")]
+    assert others[0] != pytest.approx(others[1], rel=1e-3)
+    for row, expected in zip(log(runs / f"{name}.x"), log(alone / f"{name}.x"), strict=True):
         assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
 
 

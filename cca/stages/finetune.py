@@ -51,7 +51,8 @@ def run(
 ) -> dict:
     """Stage ``finetune``: one epoch over the pairs; no frozen copy of the model is needed.
 
-    Any number of processes sees the same pairs in the same batches.
+    Any number of processes sees the same pairs in the same batches, and with dropout draws the same masks for
+    the same micro-batches: theirs must be as large.
 
     Logs, a row a step, the mean of g over positives and over true negatives, and the share of
     those pairs with g_pos > g_neg.
@@ -71,11 +72,11 @@ def run(
     coder = tokenizers.load(tokenizer)
     model = models.load(base, coder).to(device)
     model.train(settings.dropout)
-    seed_torch("finetune", seed, *team.key)
     network = prepare(model, settings)
     objective = objectives.bind(settings.objective)
 
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+        seed_torch("finetune", seed, int(batch[0]))  # dropout is of the pairs, whoever computes them
         sides = items.sides(batch, device)
         with autocast(device, settings.precision):
             log_prob = network(sides.tokens.flatten(0, 1), sides.labels.flatten())
