@@ -48,6 +48,8 @@ class Resources(Settings):
     )
     mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
     runtime: int = Field(default=60, ge=1, description="minutes; grow with attempts, but for trainings")
+    partition: str | None = Field(default=None, min_length=1, description="SLURM's; default: the profile's")
+    constraint: str | None = Field(default=None, min_length=1, description="features of a node, as SLURM's")
 
     @property
     def processes(self) -> int:
@@ -72,12 +74,12 @@ def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str
 
     GPUs are asked for by node (``--gres``), which means the same on any number of them. ``processes``, one a
     GPU, and ``device`` (see `cca.gpus`) are for the command. A job of several nodes is what the executor
-    calls an MPI job: it starts its processes itself, one task a node. Memory is twice its amount at the third
-    attempt, and so is time, but for jobs that are ``resumed``.
+    calls an MPI job: it starts its processes itself, one task a node. Memory is twice its amount from the
+    third attempt on, and so is time, but for jobs that are ``resumed``.
     """
 
     def growing(amount: int) -> Callable[..., int]:
-        return lambda wildcards, attempt: amount * (attempt + 1) // 2
+        return lambda wildcards, attempt: amount * (min(attempt, 3) + 1) // 2
 
     names: dict = {
         "mem_mb": growing(asked.mem_mb),
@@ -90,6 +92,10 @@ def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str
         names["cpus_per_task"] = asked.cpus
     if asked.gpus:
         names["gres"] = f"gpu:{asked.gpus}"
+    if asked.partition:
+        names["slurm_partition"] = asked.partition
+    if asked.constraint:
+        names["constraint"] = asked.constraint
     if asked.nodes > 1:
         names |= {"mpi": "srun", "tasks": asked.nodes, "tasks_per_gpu": 0}
     return names

@@ -29,6 +29,12 @@ def test_cores_are_the_rules_threads_where_no_entry_says_them() -> None:
     assert as_snakemake(Resources(cpus=4))["cpus_per_task"] == 4
 
 
+def test_a_partition_and_a_constraint_are_those_of_slurm_and_the_profiles_where_none_is_said() -> None:
+    said = as_snakemake(Resources(partition="gpu", constraint="a100&nvlink"))
+    assert (said["slurm_partition"], said["constraint"]) == ("gpu", "a100&nvlink")
+    assert not {"slurm_partition", "constraint"} & set(as_snakemake(Resources()))
+
+
 def test_rules_made_of_a_heavy_one_are_named_after_it() -> None:
     assert [heavy(rule) for rule in ("score", "score_fakes", "sample_variant")] == [
         "score",
@@ -40,8 +46,8 @@ def test_rules_made_of_a_heavy_one_are_named_after_it() -> None:
 
 def test_memory_and_time_grow_to_twice_with_attempts_and_not_the_time_of_what_is_resumed() -> None:
     asked = as_snakemake(of_rule(TIER, "sample"))
-    memory, time = ([asked[name](None, attempt=n) for n in (1, 2, 3)] for name in ("mem_mb", "runtime"))
-    assert (memory, time) == ([10_000, 15_000, 20_000], [30, 45, 60])
+    memory, time = ([asked[name](None, attempt=n) for n in (1, 2, 3, 9)] for name in ("mem_mb", "runtime"))
+    assert (memory, time) == ([10_000, 15_000, 20_000, 20_000], [30, 45, 60, 60])
     training = as_snakemake(of_rule(TIER, "finetune"), resumed=True)
     assert training["runtime"] == 600 and training["mem_mb"](None, attempt=3) == 20_000
 

@@ -144,7 +144,7 @@ def recorded(
 
 def stamps(out: Path) -> dict[str, tuple[int, int]]:
     """The other files named as an output up to its suffix, with what changes when they are written again."""
-    own = {out.name, record_path(out).name, f"{out.stem}.progress.pt"}
+    own = {out.name, record_path(out).name, f"{out.stem}.progress.pt", f"{out.stem}.progress.other.pt"}
     others = [path for path in out.parent.glob(f"{glob.escape(out.stem)}.*") if path.name not in own]
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others}
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import signal
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -128,11 +129,12 @@ class Progress:
     Args:
         path: the file. It is loaded by torch's restricted unpickler, which runs no code.
         every: seconds between two writings.
-        key: tells what the training depends on; a file of another key is not resumed from but removed.
+        key: tells what the training depends on; a file of another key is not resumed from but put aside.
     """
 
     def __init__(self, path: Path, every: float, key: Callable[[], str]):
         self.path, self.every, self._key_of = path, every, key
+        self.aside = path.with_suffix(".other.pt")
         self.record: dict[str, float] = {}
         """Of a run that went on from a file: its first step, and the seconds spent before."""
 
@@ -144,8 +146,10 @@ class Progress:
         if team.first:
             self._key, kept = [self._key_of(), team.count], self._read()
             if not isinstance(kept, dict) or kept.get("key") != self._key:
+                if kept:
+                    self._put_aside()
                 kept = {}
-                self.remove()
+                self.path.unlink(missing_ok=True)
         if not team.any(bool(kept))[0]:
             return 0
         kept = kept or self._mapped()
@@ -154,6 +158,13 @@ class Progress:
         self._begun -= kept["seconds"]
         self.record = {"resumed_at_step": kept["done"], "seconds_before": round(kept["seconds"], 2)}
         return kept["done"]
+
+    def _put_aside(self) -> None:
+        """Of a large model a state is worth days: who finds that the wrong command was given has it still."""
+        self.path.replace(self.aside)
+        differs = "other settings, inputs, code, packages, kind of device or number of processes"
+        back = "name it as before and run that command again, to go on from it"
+        print(f"{self.path}: kept by {differs}; put aside as {self.aside.name}: {back}", file=sys.stderr)
 
     def _read(self) -> Any:
         try:
@@ -187,5 +198,6 @@ class Progress:
             raise StoppedError(f"terminated after step {done - 1}; run the same command again to go on")
 
     def remove(self) -> None:
-        """Remove the file, after what was trained is written."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file, and one put aside, after what was trained is written."""
+        for path in (self.path, self.aside):
+            path.unlink(missing_ok=True)

@@ -71,6 +71,8 @@ class Job:
     generic: str
     minutes: str
     memory: str
+    partition: str
+    constraint: str
 
 
 class Cluster:
@@ -78,7 +80,7 @@ class Cluster:
 
     def jobs(self) -> list[Job]:
         """Every job that the cluster has seen, the first one first."""
-        columns = "%i|%k|%T|%N|%b|%l|%m"
+        columns = "%i|%k|%T|%N|%b|%l|%m|%P|%f"
         asked = ["squeue", "--noheader", "--states=all", "--sort=i", "-o", columns]
         told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
         rows = [line.split("|") for line in told.splitlines()]
@@ -119,7 +121,7 @@ def daemons(folder: Path) -> Iterator[None]:
     (folder / "munge.key").chmod(0o600)
     configuration = {
         "slurm.conf": (HERE / "slurm.conf").read_text().replace("{folder}", str(folder)),
-        "gres.conf": "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n",
+        "gres.conf": "".join(f"Name=gpu Type=a100 File=/dev/{name}\n" for name in ("null", "zero")),
     }
     for name, text in configuration.items():
         (CONFIGURATION / name).write_text(text)

@@ -60,11 +60,12 @@ def test_stages_are_jobs_with_what_tier_and_site_ask_for(
 ) -> None:
     profile = site(
         tmp_path / "site",
-        finetune={"gres": "gpu:2", "mem_mb": "4100 * attempt", "slurm_partition": "main"},
+        finetune={"gres": "gpu:a100:2", "mem_mb": "4100 * attempt", "slurm_partition": "main"},
         sample={"device": "auto"},  # this cluster's GPUs are made up
     )
     wanted = [str(FINETUNED), str(MODEL / "sft/seed=0/s=0/metrics.json")]
-    tier = "resources={default: {mem_mb: 4200, runtime: 7}, sample: {gpus: 1}}"
+    default = "{mem_mb: 4200, runtime: 7, partition: second, constraint: quick}"
+    tier = f"resources={{default: {default}, sample: {{gpus: 1}}}}"
     status, printed, jobs = cluster.run(prepared, *wanted, config=(LONGER, tier), profile=profile)
     assert status == 0, printed[-3000:]
     assert all((prepared / file).stat().st_size for file in wanted)
@@ -72,20 +73,23 @@ def test_stages_are_jobs_with_what_tier_and_site_ask_for(
         ("finetune", "sample", "evaluate"), "COMPLETED"
     )
     assert {str(job.number) for job in jobs} == set(re.findall(r"SLURM jobid (\d+)", printed))
-    asked = {job.rule: (job.generic, job.memory, job.minutes) for job in jobs}
-    assert asked["finetune"] == ("gres:gpu:2", "4100M", "7:00")
-    assert asked["sample"] == ("gres:gpu:1", "4200M", "7:00")
-    assert asked["evaluate"] == ("N/A", "4200M", "7:00")
+    asked = {job.rule: (job.generic, job.memory, job.minutes, job.partition) for job in jobs}
+    assert asked["finetune"] == ("gres:gpu:a100:2", "4100M", "7:00", "main")
+    assert asked["sample"] == ("gres:gpu:1", "4200M", "7:00", "second")
+    assert asked["evaluate"] == ("N/A", "4200M", "7:00", "second")
+    assert {job.constraint for job in jobs} == {"quick"}
 
 
 def test_a_finetune_on_two_nodes_gives_what_one_node_gave(cluster: Cluster, prepared: Path) -> None:
     """The losses of one process on each of two nodes are those of one, up to the order of sums."""
     log = (prepared / FINETUNED).with_suffix(".log.csv")
     one = pd.read_csv(log)["loss"].to_numpy()
-    config = (LONGER, "resources={finetune: {nodes: 2}}")
-    status, printed, jobs = cluster.run(prepared, str(FINETUNED), "--forcerun", "finetune", config=config)
+    config = (LONGER, "resources={finetune: {nodes: 2, gpus: 1}}")
+    options = ["--forcerun", "finetune", "--set-resources", "finetune:device=auto"]  # GPUs are made up
+    status, printed, jobs = cluster.run(prepared, str(FINETUNED), *options, config=config)
     assert status == 0, printed[-3000:]
-    assert [(job.rule, job.state, job.nodes) for job in jobs] == [("finetune", "COMPLETED", "n[1-2]")]
+    (job,) = jobs
+    assert (job.rule, job.state, job.nodes, job.generic) == ("finetune", "COMPLETED", "n[1-2]", "gres:gpu:1")
     two = pd.read_csv(log)["loss"].to_numpy()
     assert len(one) == len(two) == 160
     assert two[:20] == pytest.approx(one[:20], rel=1e-3, abs=1e-3)

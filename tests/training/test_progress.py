@@ -157,7 +157,9 @@ def resumed_from(folder: Path, kill_at: Callable, progress: Progress) -> int:
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_state_of_another_run_or_a_damaged_one_is_discarded(kill_at: Callable, tmp_path: Path) -> None:
+def test_a_state_of_another_run_is_put_aside_and_a_damaged_one_discarded(
+    kill_at: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def killed() -> Path:
         kill_at(3)
         with pytest.raises(Killed):
@@ -165,8 +167,14 @@ def test_a_state_of_another_run_or_a_damaged_one_is_discarded(kill_at: Callable,
         return tmp_path / "state.progress.pt"
 
     path = killed()
-    assert resumed_from(tmp_path, kill_at, kept(tmp_path, key="b", every=1e9)) == 0
-    assert not path.exists()
+    content = path.read_bytes()
+    other = kept(tmp_path, key="b", every=1e9)
+    assert resumed_from(tmp_path, kill_at, other) == 0
+    assert not path.exists() and other.aside.read_bytes() == content
+    assert f"{path}: kept by other settings" in capsys.readouterr().err
+    other.aside.replace(path)
+    assert resumed_from(tmp_path, kill_at, kept(tmp_path)) == 3
+    path.unlink()
     path = killed()
     path.write_bytes(path.read_bytes()[:-200])
     assert resumed_from(tmp_path, kill_at, kept(tmp_path, every=1e9)) == 0
