@@ -1,28 +1,91 @@
-"""GPUs that jobs ask for, held against those that torch sees: before a run on this machine, in every job."""
+"""GPUs that jobs ask for: held against those that torch sees, and on one machine had by one job at a time."""
 
 import os
+import re
 import socket
+import tempfile
+import time
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from cca.errors import CCAError
 from cca.resources import Resources
 
-Device = Literal["auto", "gpu"]
-"""What a job computes on: a GPU if torch sees one, or nothing but a GPU."""
+POLL = 1.0
+"""Seconds between two looks for free GPUs."""
+_taken: list[FileLock] = []  # until this process ends, however it ends
 
 
-def check_job(device: Device) -> None:
+def wanted(device: str) -> int:
+    """How many GPUs ``--device`` asks for: none for "auto", one for "gpu", N for "gpu:N".
+
+    Raises:
+        CCAError: anything else.
+    """
+    if not (form := re.fullmatch(r"auto|gpu(?::([1-9]\d*))?", device)):
+        raise CCAError(f"--device {device}: give auto, gpu, or gpu:N for N of them")
+    return 0 if device == "auto" else int(form[1] or 1)
+
+
+def check_job(device: str) -> None:
     """Raise a `CCAError` where a job is for a GPU and torch sees none on this host."""
-    if device == "gpu" and not torch.cuda.is_available():
+    if wanted(device) and not torch.cuda.is_available():
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise CCAError(
-            f"--device gpu: torch {torch.__version__} sees no GPU on {socket.gethostname()} "
+            f"--device {device}: torch {torch.__version__} sees no GPU on {socket.gethostname()} "
             f"(CUDA_VISIBLE_DEVICES: {given}): look at the driver and at torch's build, or compute "
             "on the CPU, with 'gpus: 0' in the tier's 'resources'"
         )
+
+
+def occupy(device: str) -> None:
+    """Compute on GPUs that no other job of this user computes on; wait for them.
+
+    One becomes torch's current device; several are those that processes started from here see. In a SLURM
+    job, which sees its own GPUs only, and with "auto" nothing is done.
+
+    Raises:
+        CCAError: more than torch sees.
+    """
+    count = wanted(device)
+    if not count or "SLURM_JOB_ID" in os.environ:
+        return
+    here = torch.cuda.device_count()
+    if count > here:
+        raise CCAError(f"--device {device}: torch sees {here} here")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(here)))).split(",")
+    found, locks = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{os.getuid()}"))
+    _taken.extend(locks)
+    if count == 1:
+        torch.cuda.set_device(visible.index(found[0]))
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
+
+
+def free(names: list[str], count: int, folder: Path) -> tuple[list[str], list[FileLock]]:
+    """Wait until ``count`` of the GPUs called ``names`` are free; return these, and the locks that hold them.
+
+    All are taken at once, and who waits is passed by nobody, so that jobs of one and of several GPUs end.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(folder / "queue.lock"):
+        while True:
+            held: dict[str, FileLock] = {}
+            for name in names:
+                lock = FileLock(folder / f"{name.replace('/', '_')}.lock", thread_local=False)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    continue
+                held[name] = lock
+                if len(held) == count:
+                    return list(held), list(held.values())
+            for lock in held.values():
+                lock.release()
+            time.sleep(POLL)
 
 
 def check_run(resources: Mapping[str, Resources], wanted: Mapping[str, int]) -> None:

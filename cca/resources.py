@@ -44,7 +44,7 @@ class Resources(Settings):
     gpus: int = Field(default=0, ge=0, description="of each node")
     nodes: int = Field(default=1, ge=1, description="on more than one, only training of models can compute")
     cpus: int | None = Field(
-        default=None, ge=1, description="cores of each node, to read and draw on; default: the rule's threads"
+        default=None, ge=1, description="cores of each node, to decode images on; default: the rule's threads"
     )
     mem_mb: int = Field(default=4000, ge=1, description="memory of each node, in MB, grows with attempts")
     runtime: int = Field(default=60, ge=1, description="minutes; grow with attempts, but for trainings")
@@ -86,7 +86,7 @@ def as_snakemake(asked: Resources, resumed: bool = False) -> dict[str, int | str
         "runtime": asked.runtime if resumed else growing(asked.runtime),
         "nodes": asked.nodes,
         "processes": asked.processes,
-        "device": "gpu" if asked.gpus else "auto",
+        "device": f"gpu:{asked.gpus}" if asked.gpus else "auto",
     }
     if asked.cpus:
         names["cpus_per_task"] = asked.cpus

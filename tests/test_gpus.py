@@ -1,11 +1,16 @@
 """GPUs that are asked for and are not there: one line that says so, before anything is computed."""
 
+import os
+import threading
+from pathlib import Path
+
 import pytest
 import torch
 
 from cca import cli
+from cca import gpus as module
 from cca.errors import CCAError
-from cca.gpus import check_job, check_run
+from cca.gpus import check_job, check_run, free, occupy, wanted
 from cca.resources import Resources
 
 PAPER = {"default": Resources(gpus=1), "finetune": Resources(gpus=8)}
@@ -53,3 +58,65 @@ def test_a_run_here_asks_for_no_more_than_is_here(gpus: int) -> None:
         check_run(PAPER, {"sample": gpus, "finetune": 8})
     assert str(error.value).startswith(f"rule 'finetune' asks for gpus: 8, and torch sees {gpus} here: ")
     assert str(error.value).endswith(f"--config 'resources={fewer}'")
+
+
+def test_what_a_job_asks_for_is_said_in_one_of_three_ways() -> None:
+    assert [wanted(device) for device in ("auto", "gpu", "gpu:1", "gpu:12")] == [0, 1, 1, 12]
+    for device in ("gpu:0", "gpu:", "cuda", "gpu:1x"):
+        with pytest.raises(CCAError, match=f"^--device {device}: give auto, gpu, or gpu:N for N of them$"):
+            wanted(device)
+
+
+def test_gpus_are_held_by_one_job_and_who_waits_for_several_is_not_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 0.01)
+    names = ["0", "GPU-5/1"]
+    found: dict[str, list[str]] = {}
+
+    def job(name: str, count: int) -> threading.Thread:
+        def take() -> None:
+            found[name], locks = free(names, count, tmp_path)
+            kept.extend(locks)
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        return thread
+
+    kept: list = []
+    first, (lock,) = free(names, 1, tmp_path)
+    assert first == ["0"]
+    both = job("both", 2)
+    both.join(0.2)
+    one = job("one", 1)  # although a GPU is free
+    one.join(0.2)
+    assert both.is_alive() and one.is_alive() and not found
+    lock.release()
+    both.join(10)
+    assert found == {"both": names} and one.is_alive()
+    kept[1].release()
+    one.join(10)
+    assert found["one"] == names[1:]
+
+
+@pytest.mark.parametrize("gpus", [4], indirect=True)
+def test_one_gpu_becomes_the_current_one_and_several_are_what_processes_see(
+    gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    occupy("gpu:2")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    occupy("auto")
+    assert not current and not any(tmp_path.iterdir())
+    with pytest.raises(CCAError, match=r"^--device gpu:5: torch sees 4 here$"):
+        occupy("gpu:5")
+    occupy("gpu")
+    occupy("gpu:1")
+    assert current == [0, 1]
+    occupy("gpu:2")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"

@@ -58,7 +58,7 @@ def test_gpus_are_a_nodes_and_processes_are_all() -> None:
     one, none = as_snakemake(TIER["default"]), as_snakemake(Resources())
     assert (one["gres"], one["processes"], one["nodes"]) == ("gpu:1", 1, 1) and "mpi" not in one
     assert "gres" not in none and none["processes"] == 1
-    assert (one["device"], none["device"]) == ("gpu", "auto")
+    assert [asked["device"] for asked in (several, one, none)] == ["gpu:8", "gpu:1", "auto"]
 
 
 @pytest.mark.parametrize(

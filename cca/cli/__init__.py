@@ -13,7 +13,7 @@ from cca import __version__
 from cca.cli import data, evaluation, imports, models, report, tiers
 from cca.device import make_deterministic
 from cca.errors import CCAError, StoppedError
-from cca.gpus import Device, check_job
+from cca.gpus import check_job, occupy
 
 app = typer.Typer(
     help="Guidance-free autoregressive image generation: one command a stage.",
@@ -42,7 +42,8 @@ def before(
         os.cpu_count() or 1
     ),
     device: Annotated[
-        Device, typer.Option(help="auto: a GPU if torch sees one; gpu: nothing else, an error without.")
+        str,
+        typer.Option(help="auto: a GPU if torch sees one; gpu, gpu:N: one or N that no other such job has."),
     ] = "auto",
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
     version: Annotated[
@@ -53,6 +54,8 @@ def before(
     context.ensure_object(dict)["debug"] = debug
     make_deterministic(threads)
     check_job(device)
+    if not is_torchelastic_launched():  # whose parent did
+        occupy(device)
 
 
 def main() -> None:

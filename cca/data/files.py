@@ -1,5 +1,6 @@
 """Images that stay in their files, too many for memory: indexed like an array, decoded on demand."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cca.data.decode import CorruptImageError, centre_crop, open_image, to_pixels
@@ -15,11 +15,13 @@ from cca.errors import CCAError
 from cca.files import below
 
 T = TypeVar("T")
+READERS = min(len(os.sched_getaffinity(0)), 16)
+"""Threads that decode: one a core that this process may use, whatever torch has; they move no result."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """N image files below a folder; ``images[index]`` are decoded, by so many threads as torch has.
+    """N image files below a folder; ``images[index]`` are decoded, by `READERS` threads.
 
     Attributes:
         root: the folder.
@@ -73,7 +75,7 @@ class FileImages:
 
     def corrupt(self) -> np.ndarray:
         """(N,) bool: the files that cannot be decoded. All are read."""
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             return np.fromiter(pool.map(self._is_corrupt, range(len(self))), bool, len(self))
 
     def path(self, number: int) -> Path:
@@ -82,7 +84,7 @@ class FileImages:
 
     def _map(self, function: Callable[[int], T], index: np.ndarray | slice) -> list[T]:
         wanted = range(len(self))[index] if isinstance(index, slice) else np.asarray(index).tolist()
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(function, wanted))
 
     def _is_corrupt(self, number: int) -> bool:

@@ -119,7 +119,7 @@ def test_a_job_for_a_gpu_fails_on_a_node_where_torch_sees_none(cluster: Cluster,
     )
     assert status != 0
     assert [(job.rule, job.generic, job.state) for job in jobs] == [("sample", "gres:gpu:1", "FAILED")]
-    assert "error: --device gpu: torch " in printed
+    assert "error: --device gpu:1: torch " in printed
 
 
 def test_a_job_over_its_memory_is_submitted_again_with_more(cluster: Cluster, prepared: Path) -> None:

@@ -13,5 +13,7 @@ def test_trainings_are_told_of_how_many_processes_they_are(
     asked = "resources={pretrain: {gpus: 4, nodes: 2}, finetune: {gpus: 2}}"
     run = snakemake(tmp_path, "-n", "-p", target, config=(asked,))
     assert run.returncode == 0, run.stderr[-2000:]
-    told = re.findall(r"cca --threads \d+ --device gpu (\w+) .* --processes (\d+) --nodes (\d+)", run.stdout)
+    told = re.findall(
+        r"cca --threads \d+ --device gpu:\d+ (\w+) .* --processes (\d+) --nodes (\d+)", run.stdout
+    )
     assert sorted(told) == [("finetune", "2", "1"), ("pretrain", "8", "2")]

@@ -101,7 +101,7 @@ def needs(rule):
 def gpus_wanted(jobs):
     """How many GPUs of a node jobs ask for, by rule."""
     asked = {job.rule.name: job.resources for job in jobs}
-    return {rule: of.processes // of.nodes for rule, of in asked.items() if of.get("device") == "gpu"}
+    return {rule: of.processes // of.nodes for rule, of in asked.items() if of.get("device", "auto") != "auto"}
 
 
 def tokenizer_code(model):
