@@ -71,12 +71,14 @@ def logits(model: ARModel) -> float:
 def saved(model: ARModel) -> tuple[float, list[float], float]:
     """Bytes that autograd keeps of one image: in all, inside each layer, and of all layers' inputs.
 
-    Counted on the meta device in float32 and halved, because autocast computes most in bfloat16. Attention's
-    weights do not count: fused kernels keep none. Nor does a tensor that was counted, nor a weight.
+    Counted on the meta device in float32, and halved but for tensors as wide as the layers' inputs: autocast
+    computes products in bfloat16, while that between them and in normalisation may stay float32, which is
+    counted for all. Attention's weights do not count: fused kernels keep none. Nor does a tensor that was
+    counted, nor a weight.
     """
     seen = {id(weight) for weight in model.parameters()}
     kept: list[Tensor] = []  # alive, so that no id is given twice
-    total = 0.0
+    total, width = 0.0, 0
 
     def note(tensor: Tensor) -> Tensor:
         nonlocal total
@@ -85,7 +87,8 @@ def saved(model: ARModel) -> tuple[float, list[float], float]:
         if id(base) not in seen and not weights:
             seen.add(id(base))
             kept.append(base)
-            total += base.numel() * HALF if base.is_floating_point() else base.numel() * base.element_size()
+            size = HALF if base.is_floating_point() and base.shape[-1:] != (width,) else base.element_size()
+            total += base.numel() * size
         return tensor
 
     begun: dict[nn.Module, float] = {}
@@ -93,8 +96,9 @@ def saved(model: ARModel) -> tuple[float, list[float], float]:
     inputs: list[float] = []
 
     def enter(layer: nn.Module, given: tuple) -> None:
-        begun[layer] = total
-        inputs.append(given[0].numel() * HALF)
+        nonlocal width
+        begun[layer], width = total, given[0].shape[-1]
+        inputs.append(given[0].numel() * FULL)
 
     def leave(layer: nn.Module, given: tuple, made: Tensor) -> None:
         inside.append(total - begun[layer])

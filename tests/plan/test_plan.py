@@ -142,7 +142,7 @@ def test_images_are_as_many_as_the_stage_keeps(tier: Tier, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("family", ["llamagen", "var"])
 def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str) -> None:
-    """Float32 on the CPU keeps what the plan counts, in bytes twice as large."""
+    """Under autocast to bfloat16, on the CPU; the plan counts a little more, and never less."""
     mini = load_tier("mini", REPOSITORY / "workflow/config")
     entry = mini.models[f"{family}-s"]
     part, coder = entry.making, mini.tokenizers[entry.tokenizer]
@@ -157,17 +157,20 @@ def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str)
     planned_logits = 2 * memory.logits(model)
     codes = torch.zeros(1, model.num_tokens, dtype=torch.int64)
     weights = {weight.data_ptr() for weight in model.parameters()}
+    shapes = {tuple(weight.shape) for weight in model.parameters() if weight.ndim == 2}
     kept: dict[int, torch.Tensor] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
+        copy = tensor.dtype == torch.bfloat16 and {tuple(tensor.shape), tuple(tensor.shape[::-1])} & shapes
+        if not copy and tensor.untyped_storage().data_ptr() not in weights:
             kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
         model.log_prob(codes, codes[:, 0])
-    real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 2
-    assert planned_memory.activations - planned_logits == pytest.approx(2 * real, rel=0.2)
+    real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert real <= (planned_memory.activations - planned_logits) / 2 <= 1.3 * real
     assert planned_memory.checkpointed < planned_memory.activations
     numbers = sum(weight.numel() for weight in model.parameters())
     assert planned_memory.total(0) == (4 + 4 + 8 + 2) * numbers
