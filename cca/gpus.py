@@ -6,17 +6,18 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from cca.errors import CCAError
+from cca.records.provenance import exclusive
 from cca.resources import Resources
 
 POLL = 1.0
 """Seconds between two looks for free GPUs."""
-_taken: list[FileLock] = []  # until this process ends, however it ends
+_taken: list[ExitStack] = []  # until this process ends, however it ends
 
 
 def wanted(device: str) -> int:
@@ -57,34 +58,31 @@ def occupy(device: str) -> None:
     if count > here:
         raise CCAError(f"--device {device}: torch sees {here} here")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(here)))).split(",")
-    found, locks = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{os.getuid()}"))
-    _taken.extend(locks)
+    found, held = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{os.getuid()}"))
+    _taken.append(held)
     if count == 1:
         torch.cuda.set_device(visible.index(found[0]))
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
 
 
-def free(names: list[str], count: int, folder: Path) -> tuple[list[str], list[FileLock]]:
-    """Wait until ``count`` of the GPUs called ``names`` are free; return these, and the locks that hold them.
+def free(names: list[str], count: int, folder: Path) -> tuple[list[str], ExitStack]:
+    """Wait until ``count`` of the GPUs called ``names`` are free; return these, and what holds them.
 
     All are taken at once, and who waits is passed by nobody, so that jobs of one and of several GPUs end.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with FileLock(folder / "queue.lock"):
+    with exclusive(folder / "queue", wait=True):
         while True:
-            held: dict[str, FileLock] = {}
-            for name in names:
-                lock = FileLock(folder / f"{name.replace('/', '_')}.lock", thread_local=False)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    continue
-                held[name] = lock
-                if len(held) == count:
-                    return list(held), list(held.values())
-            for lock in held.values():
-                lock.release()
+            found: list[str] = []
+            with ExitStack() as held:
+                for name in names:
+                    try:
+                        held.enter_context(exclusive(folder / name.replace("/", "_")))
+                    except CCAError:  # another job's
+                        continue
+                    found.append(name)
+                    if len(found) == count:
+                        return found, held.pop_all()
             time.sleep(POLL)
 
 

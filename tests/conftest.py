@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -45,6 +46,11 @@ class World:
     tokenizer: Path
     codes: Path
     model: Path
+
+
+def skip_but_in_ci(reason: str) -> NoReturn:
+    """Of a test that needs what not every machine has, and CI does."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @pytest.fixture(autouse=True, scope="session")

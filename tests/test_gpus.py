@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -76,27 +77,26 @@ def test_gpus_are_held_by_one_job_and_who_waits_for_several_is_not_passed_by(
 
     def job(name: str, count: int) -> threading.Thread:
         def take() -> None:
-            found[name], locks = free(names, count, tmp_path)
-            kept.extend(locks)
+            found[name], kept[name] = free(names, count, tmp_path)
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
         return thread
 
-    kept: list = []
-    first, (lock,) = free(names, 1, tmp_path)
+    kept: dict[str, ExitStack] = {}
+    first, held = free(names, 1, tmp_path)
     assert first == ["0"]
     both = job("both", 2)
     both.join(0.2)
     one = job("one", 1)  # although a GPU is free
     one.join(0.2)
     assert both.is_alive() and one.is_alive() and not found
-    lock.release()
+    held.close()
     both.join(10)
     assert found == {"both": names} and one.is_alive()
-    kept[1].release()
+    kept["both"].close()
     one.join(10)
-    assert found["one"] == names[1:]
+    assert found["one"] == names[:1]
 
 
 @pytest.mark.parametrize("gpus", [4], indirect=True)

@@ -56,9 +56,9 @@ def verdicts(
     files: Annotated[list[Path], typer.Argument(help="Of each tier, e.g. docs/results/mini/claims.csv.")],
 ) -> None:
     """Print the verdicts on the paper's claims in several tiers side by side, as Markdown."""
-    from cca.report.claims.compare import side_by_side  # imports what judges
+    from cca.report.claims import compare, markdown  # imports what judges
 
-    typer.echo(side_by_side(files).to_markdown(index=False, disable_numparse=True))
+    typer.echo(markdown.table(compare.side_by_side(files)))
 
 
 @app.command()

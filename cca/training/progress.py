@@ -148,8 +148,9 @@ class Progress:
             if not isinstance(kept, dict) or kept.get("key") != self._key:
                 if kept:
                     self._put_aside()
+                else:  # none, or a damaged one
+                    self.path.unlink(missing_ok=True)
                 kept = {}
-                self.path.unlink(missing_ok=True)
         if not team.any(bool(kept))[0]:
             return 0
         kept = kept or self._mapped()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import skip_but_in_ci
 from ..smoke import command
 
 HERE = Path(__file__).parent
@@ -152,10 +153,7 @@ def wait_for_nodes(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, for as long as the tests run."""
-    reason = why_not()
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    if reason := why_not():
+        skip_but_in_ci(reason)
     with daemons(tmp_path_factory.mktemp("slurm")):
         yield Cluster()

@@ -1,7 +1,6 @@
 """The losses of the official finetuning scripts, by the very lines that compute them there."""
 
-import re
-import textwrap
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,8 @@ import torch.nn.functional as F
 from conftest import BETA, CLASSES, LABELS, LAM, NEGATIVES, OBJECTIVES, gradients
 from torch import Tensor, nn
 
+FIRST = ".loss_type == 'CCA'"
+"""How the condition of the branches by objective begins, in either script."""
 KINDS = {"cca": "CCA", "dpo": "DPO", "unlearn": "unlearning"}
 
 
@@ -25,9 +26,9 @@ def loss_arrays(
         model: makes the network whose weights are salted by its argument.
         likelihoods: of the four images, twice, with eight labels: their logarithms by a network.
     """
-    branches = r'\n( +if \w+\.loss_type == "CCA":.*?raise NotImplementedError)'
-    found = re.search(branches, script.read_text(), re.S)
-    if found is None:
+    statements = (node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.If))
+    branches = next((node for node in statements if ast.unparse(node.test).endswith(FIRST)), None)
+    if branches is None:
         raise SystemExit(f"{script}: no branches of the losses as at 7d5a073; check that commit out")
     labels, negatives = torch.tensor(LABELS), torch.tensor(NEGATIVES)
     sides = torch.cat([labels, negatives])
@@ -48,7 +49,7 @@ def loss_arrays(
             "torch": torch,
             "F": F,
         }
-        exec(textwrap.dedent(found[1]), names)
+        exec(compile(ast.Module([branches], []), script, "exec"), names)
         names["loss"].backward()
         arrays[f"{objective}_loss"] = names["loss"].detach().numpy()
         arrays[f"{objective}_gradients"] = gradients(policy)

@@ -14,7 +14,7 @@ from cca.config import load_tier
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
-from cca.gpus import check_run
+from cca.gpus import check_run, wanted
 from cca.presets import check_machine
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
@@ -100,8 +100,7 @@ def needs(rule):
 
 def gpus_wanted(jobs):
     """How many GPUs of a node jobs ask for, by rule."""
-    asked = {job.rule.name: job.resources for job in jobs}
-    return {rule: of.processes // of.nodes for rule, of in asked.items() if of.get("device", "auto") != "auto"}
+    return {job.rule.name: wanted(job.resources.get("device", "auto")) for job in jobs}
 
 
 def tokenizer_code(model):

@@ -39,14 +39,14 @@ def page(frame: pd.DataFrame, content: TierClaims, titles: dict[str, str]) -> st
             f"## {claim}",
             f"{first['statement']} ({first['where']})",
             f"Rule: {first['rule']}",
-            _table(rows[["model", "measured", "reported", "verdict", "note", "seeds"]]),
+            table(rows[["model", "measured", "reported", "verdict", "note", "seeds"]]),
         ]
-    return "\n\n".join([*parts, "## Who played which role", _table(_roles(content, titles))]) + "\n"
+    return "\n\n".join([*parts, "## Who played which role", table(_roles(content, titles))]) + "\n"
 
 
 def glance(frame: pd.DataFrame) -> str:
     """All verdicts in one table, of the rows of ``claims.csv``."""
-    return _table(verdicts(frame, "claim"))
+    return table(verdicts(frame, "claim"))
 
 
 def verdicts(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -75,5 +75,6 @@ def _roles(content: TierClaims, titles: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "role", "experiments", "seeds"])
 
 
-def _table(frame: pd.DataFrame) -> str:
+def table(frame: pd.DataFrame) -> str:
+    """The cells as they stand, none taken for a number."""
     return frame.to_markdown(index=False, disable_numparse=True)
