@@ -10,6 +10,7 @@ from cca import checks, objectives, plugins, presets
 from cca import resources as cluster
 from cca.data.images import DataSettings
 from cca.entries import (
+    CHECKPOINTS,
     Checkpoint,
     FinetuneEntry,
     ImportedFinetune,
@@ -19,7 +20,7 @@ from cca.entries import (
     TokenizerEntry,
 )
 from cca.errors import CCAError
-from cca.evaluate.protocol import INCEPTION, EvaluationSettings
+from cca.evaluate.protocol import INCEPTION, INCEPTION_WEIGHTS, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.files import read_yaml
@@ -47,10 +48,14 @@ def _as_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) and "://" in value else value
 
 
+FETCHED_INCEPTION = CHECKPOINTS / "torch-fidelity" / Path(INCEPTION_WEIGHTS.url).name
+"""Where Inception's weights are fetched to, for all tiers."""
+
+
 class EvaluationEntry(EvaluationSettings):
     """The protocol and, where the DAG does not train the extractor, its weights."""
 
-    weights: Path | None = Field(default=None, description="file; without it Inception's are downloaded")
+    weights: Path | None = Field(default=None, description="file; without it Inception's are fetched")
     reference: Annotated[FetchSettings | Path | None, BeforeValidator(_as_url)] = Field(
         default=None,
         description="an ADM .npz to compare with, a file or a URL; without it one is made of the images",
@@ -64,6 +69,16 @@ class EvaluationEntry(EvaluationSettings):
     def protocol(self) -> EvaluationSettings:
         """What stages are given."""
         return EvaluationSettings(**self.model_dump(include=set(EvaluationSettings.model_fields)))
+
+    @property
+    def own_weights(self) -> Path | None:
+        """Where the extractor's weights are once fetched; None for those that it trains or finds itself."""
+        return self.weights or (FETCHED_INCEPTION if self.extractor == INCEPTION else None)
+
+    @property
+    def inception_weights(self) -> Path | None:
+        """The same of `by_inception`; None where that is not measured."""
+        return FETCHED_INCEPTION if self.inception == "download" else self.inception
 
     @property
     def by_inception(self) -> EvaluationSettings:

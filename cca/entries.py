@@ -20,7 +20,7 @@ from cca.stages.sampling import SamplingSettings
 from cca.stages.train_tokenizer import TokenizerSettings
 
 CHECKPOINTS = Path("checkpoints")
-"""Where files of the Hub are kept, for all tiers."""
+"""Where files of weights that others made are kept, for all tiers."""
 
 
 class Checkpoint(Settings):

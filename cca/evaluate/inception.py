@@ -6,18 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
-from cca.evaluate.protocol import LATER_SPATIAL, SPATIAL
+from cca.evaluate.protocol import INCEPTION_WEIGHTS, LATER_SPATIAL, SPATIAL
 from cca.files import sha256
 from cca.files.fetch import download
 from cca.records.provenance import exclusive
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of the published weights, whose name gives its beginning."""
 
 
 class InceptionWithSpatial(FeatureExtractorBase):
@@ -73,17 +70,18 @@ def published_weights() -> Path:
     Raises:
         CCAError: they are not there and cannot be downloaded, or are not the published ones.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
+    url, checksum = INCEPTION_WEIGHTS.url, INCEPTION_WEIGHTS.sha256
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if not path.is_file():
         try:
             with exclusive(path, wait=True):  # jobs side by side download them once
                 if not path.is_file():
-                    download(URL_INCEPTION_V3, path, SHA256)
+                    download(url, path, checksum)
         except CCAError as error:
             raise CCAError(f"{error}; or give Inception's weights as a file, or put it at {path}") from None
-    if (found := sha256(path)) != SHA256:
+    if (found := sha256(path)) != checksum:
         raise CCAError(
-            f"{path}: its SHA-256 is {found}, not {SHA256}: damaged, or not the published weights; delete it "
-            "and run the same command again, or give Inception's weights as a file"
+            f"{path}: its SHA-256 is {found}, not {checksum}: damaged, or not the published weights; delete "
+            "it and run the same command again, or give Inception's weights as a file"
         )
     return path

@@ -20,14 +20,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_they_are_downloaded_once(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
     def download(url: str, out: Path, expected: str) -> None:
-        assert (url, expected) == (URL_INCEPTION_V3, inception.SHA256)
+        assert (url, expected) == (URL_INCEPTION_V3, checksum)
         with pytest.raises(CCAError, match="another process is writing it"), exclusive(out):
             pytest.fail("two at once")
         out.write_bytes(b"weights")
         downloads.append(out)
 
     downloads: list[Path] = []
-    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    checksum = hashlib.sha256(b"weights").hexdigest()
+    others = inception.INCEPTION_WEIGHTS.model_copy(update={"sha256": checksum})
+    monkeypatch.setattr(inception, "INCEPTION_WEIGHTS", others)
     monkeypatch.setattr(inception, "download", download)
     for _ in range(2):
         assert inception.published_weights() == hub / URL_INCEPTION_V3.rpartition("/")[2]
@@ -55,5 +57,7 @@ def fail(*_: object) -> None:
     raise CCAError("no network")
 
 
-def test_the_checksum_begins_as_the_name_says() -> None:
-    assert URL_INCEPTION_V3.endswith(f"-{inception.SHA256[:8]}.pth")
+def test_they_are_torch_fidelitys_and_their_checksum_begins_as_the_name_says() -> None:
+    weights = inception.INCEPTION_WEIGHTS
+    assert weights.url == URL_INCEPTION_V3
+    assert weights.url.endswith(f"-{weights.sha256[:8]}.pth")

@@ -25,6 +25,7 @@ def test_a_dry_run_plans_the_paper(
     }
     expected = {
         "download": 20,  # 9 models, 2 tokenizers, 9 that the authors finetuned
+        "fetch_inception": 1,
         "import_tokenizer": 2,
         "import_model": 9,
         "import_finetune": 9,

@@ -1,9 +1,12 @@
-"""A tier whose evaluation names a file of weights: both rules that extract features are given it."""
+"""The extractor's weights: both rules that extract features are given them, named or fetched."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+
+from cca.config import FETCHED_INCEPTION
+from cca.evaluate.protocol import INCEPTION_WEIGHTS
 
 METRICS = "results/smoke/llamagen-s/base/seed=0/s=0/metrics.json"
 
@@ -25,3 +28,20 @@ def test_weights_reach_the_rules_that_extract_and_no_setting_names_them(
         (command,) = [line for line in lines if f"cca --threads 1 --device auto {stage} " in line]
         assert " --weights w.pth " in command and '"weights"' not in command
     assert not [line for line in lines if "classifier.safetensors" in line]
+
+
+def test_inceptions_weights_are_fetched_once_before_the_jobs_that_extract(
+    snakemake: Callable, tmp_path: Path
+) -> None:
+    values = {"classifier": None, "evaluation": {"extractor": "cca-inception"}}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    plan = snakemake(tmp_path, METRICS, "-n", "-p", "--configfile", "values.yaml")
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    lines = (plan.stdout + plan.stderr).splitlines()
+    assert lines.count("rule fetch_inception:") == 1
+    (fetch,) = [line for line in lines if "cca fetch " in line]
+    assert INCEPTION_WEIGHTS.url in fetch and INCEPTION_WEIGHTS.sha256 in fetch
+    assert fetch.count(f" --out {FETCHED_INCEPTION} ") == 1
+    for stage in ("evaluate", "reference"):
+        (command,) = [line for line in lines if f"cca --threads 1 --device auto {stage} " in line]
+        assert f" --weights {FETCHED_INCEPTION} " in command

@@ -1,4 +1,4 @@
-# Official weights: files downloaded from the Hugging Face Hub, kept for all tiers, and imported.
+# Weights that others made, kept for all tiers: official ones of the Hugging Face Hub, which are imported, and Inception's.
 
 FILES = {str(file.place): file for file in tier.checkpoints()}
 DOWNLOADS = [re.escape(place) for place, entry in FILES.items() if entry.download]
@@ -6,6 +6,7 @@ DOWNLOADS = [re.escape(place) for place, entry in FILES.items() if entry.downloa
 
 localrules:
     download,
+    fetch_inception,
 
 
 rule download:
@@ -20,6 +21,17 @@ rule download:
         f"{RESULTS}/logs/{{place}}.log",
     shell:
         "cca download --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule fetch_inception:
+    output:
+        str(FETCHED_INCEPTION),
+    params:
+        settings=settings(INCEPTION_WEIGHTS),
+    log:
+        f"{RESULTS}/logs/{FETCHED_INCEPTION}.log",
+    shell:
+        "cca fetch --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule import_tokenizer:

@@ -2,12 +2,12 @@
 
 if tier.evaluation.inception:
     REFERENCE_BY_INCEPTION = f"{RESULTS}/reference/inception.npz"
-    INCEPTION_WEIGHTS = [str(path) for path in [tier.evaluation.inception] if path != "download"]
+    WEIGHTS_OF_INCEPTION = str(tier.evaluation.inception_weights)
 
     use rule reference as reference_by_inception with:
         input:
             images=rules.data.output,
-            weights=INCEPTION_WEIGHTS,
+            weights=WEIGHTS_OF_INCEPTION,
         output:
             REFERENCE_BY_INCEPTION,
         params:
@@ -18,7 +18,7 @@ if tier.evaluation.inception:
     use rule evaluate as evaluate_by_inception with:
         input:
             reference=REFERENCE_BY_INCEPTION,
-            weights=INCEPTION_WEIGHTS,
+            weights=WEIGHTS_OF_INCEPTION,
             samples=rules.evaluate.input.samples,
         output:
             "results/{tier}/{model}/{finetune}/seed={seed}/s={scale}/inception.json",
@@ -30,7 +30,7 @@ if tier.evaluation.inception:
     use rule evaluate_external as evaluate_external_by_inception with:
         input:
             reference=REFERENCE_BY_INCEPTION,
-            weights=INCEPTION_WEIGHTS,
+            weights=WEIGHTS_OF_INCEPTION,
             samples=samples_of_system,
         output:
             f"{RESULTS}/external/{{system}}/inception.json",
