@@ -1,8 +1,9 @@
 """Time and peak memory of a CCA training step, ours beside the official one's, on the same weights and batch.
 
-The official step is made of LlamaGen's own transformer as thu-ml/CCA's ``LlamaGen_finetune.py`` uses it: a
-frozen copy's forward pass in every step, logits of both labels' sequences, log-softmax and gather, AdamW
-(fused), gradients clipped. Each measurement is a process of its own; methods take turns.
+The official step is made of LlamaGen's or VAR's own transformer as thu-ml/CCA's ``LlamaGen_finetune.py`` and
+``VAR_CCA_trainer.py`` use it: a frozen copy's forward pass in every step, logits of both labels' sequences,
+log-softmax and gather, AdamW (fused), gradients clipped. VAR's also encodes its images in every step, which
+is left out. Each measurement is a process of its own; methods take turns.
 """
 
 import argparse
@@ -15,39 +16,29 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 
+import networks
 import numpy as np
 import torch
 from tabulate import tabulate
+from torch import nn
 from torch.nn.functional import logsigmoid
 
-from cca import models
 from cca.device import pick
+from cca.models import ARModel
 from cca.objectives import bind
 from cca.training import Optimisation, optimise
 from cca.training.execution import Execution, prepare
 
-VOCABULARY, CLASSES = 16384, 1000
 BETA, LAMBDA = 0.02, 1.0
 SETTINGS = Optimisation(learning_rate=1e-5, clip=1.0)
 
 
-def build(sizes: argparse.Namespace) -> models.ARModel:
-    """LlamaGen of these sizes, its weights all drawn."""
-    torch.manual_seed(0)
-    codes = SimpleNamespace(num_tokens=sizes.tokens, vocab_size=VOCABULARY)
-    architecture = {"dim": sizes.dim, "layers": sizes.layers, "heads": sizes.heads}
-    model = models.build("llamagen", architecture, codes, CLASSES)
-    torch.nn.init.normal_(model.output.weight, std=0.02)
-    return model
-
-
-def batch(sizes: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(model: ARModel, pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes (2 B, T) and labels (2 B,): the positives, then the negatives."""
     generator = torch.Generator().manual_seed(1)
-    codes = torch.randint(VOCABULARY, (sizes.pairs, sizes.tokens), generator=generator)
-    labels = torch.randint(CLASSES, (sizes.pairs,), generator=generator)
+    codes = torch.randint(model.vocab_size, (pairs, model.num_tokens), generator=generator)
+    labels = torch.randint(networks.CLASSES, (pairs,), generator=generator)
     return codes.repeat(2, 1), torch.cat([labels, labels.roll(-1)])
 
 
@@ -59,8 +50,8 @@ def clocks() -> tuple[float, float]:
 def ours(sizes: argparse.Namespace) -> dict:
     """`cca.training.optimise` as stage ``finetune`` calls it, after stage ``score``."""
     device, objective = pick(), bind({"name": "cca", "beta": BETA, "lam": LAMBDA})
-    model = build(sizes).to(device).eval()
-    codes, labels = (tensor.to(device) for tensor in batch(sizes))
+    model = networks.build(sizes.family, sizes).to(device).eval()
+    codes, labels = (tensor.to(device) for tensor in batch(model, sizes.pairs))
     begun = time.perf_counter()
     with torch.inference_mode():
         reference = model.log_prob(codes, labels).view(2, -1)
@@ -88,36 +79,23 @@ def ours(sizes: argparse.Namespace) -> dict:
 
 def official(sizes: argparse.Namespace) -> dict:
     """The official transformer and a frozen copy of it."""
-    from autoregressive.models.gpt import ModelArgs, Transformer  # of the checkout, see `measure`
-
-    device = pick()
-    shape = {"n_layer": sizes.layers, "n_head": sizes.heads, "dim": sizes.dim, "block_size": sizes.tokens}
-    rates = dict.fromkeys(("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "attn_dropout_p"), 0.0)
-    shape |= {
-        "vocab_size": VOCABULARY,
-        "num_classes": CLASSES,
-        "class_dropout_prob": 1e-5,
-        "cls_token_num": 1,
-    }
-    state = build(sizes).state_dict()
-    both = []
-    for _ in range(2):
-        model = Transformer(ModelArgs(**shape, **rates)).to(device).train()
-        model.load_state_dict(state)
-        both.append(model)
-    del state
-    model, frozen = both[0], both[1].requires_grad_(False)
+    device, start = pick(), networks.build(sizes.family, sizes)
+    codes, labels = (tensor.to(device) for tensor in batch(start, sizes.pairs))
+    build = {"llamagen": networks.official_llamagen, "var": networks.official_var}[sizes.family]
+    model, frozen = (build(start, sizes.official).to(device).train() for _ in range(2))
+    del start
+    frozen.requires_grad_(False)
+    logits_of = {"llamagen": llamagen_logits, "var": var_logits}[sizes.family]
     groups = [
         {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": SETTINGS.weight_decay},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=SETTINGS.learning_rate, betas=SETTINGS.betas, fused=True)
-    codes, labels = (tensor.to(device) for tensor in batch(sizes))
     losses, ends = [], [clocks()]
     for _ in range(sizes.steps):
         with torch.no_grad():
-            frozen_logits, _ = frozen(cond_idx=labels, idx=codes[:, :-1], targets=codes)
-        logits, _ = model(cond_idx=labels, idx=codes[:, :-1], targets=codes)
+            frozen_logits = logits_of(frozen, codes, labels)
+        logits = logits_of(model, codes, labels)
         halves = [*logits.chunk(2), *frozen_logits.chunk(2)]
         positive, negative, frozen_positive, frozen_negative = (
             half.log_softmax(-1).gather(2, codes[: sizes.pairs, :, None]).squeeze(2).sum(-1)
@@ -134,30 +112,35 @@ def official(sizes: argparse.Namespace) -> dict:
     return {"seconds": np.diff(ends, axis=0).tolist(), "losses": losses}
 
 
-def measure(method: str, arguments: list[str], checkout: Path) -> dict:
-    """What a method takes, in a process of its own that finds the official modules."""
-    paths = [str(checkout / "LlamaGen"), *sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+def llamagen_logits(model: nn.Module, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(2 B, T, V), of the call of ``LlamaGen_finetune.py``."""
+    return model(cond_idx=labels, idx=codes[:, :-1], targets=codes)[0]
+
+
+def var_logits(model: nn.Module, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(2 B, T, V); the inputs are made of the codes once for both labels, as in ``VAR_CCA_trainer.py``."""
+    scales = codes.chunk(2)[0].split([size**2 for size in networks.SCALES], dim=1)
+    inputs = model.vae_quant_proxy[0].idxBl_to_var_input(scales)
+    return model(labels, inputs.repeat(2, 1, 1))
+
+
+def measure(method: str, arguments: list[str]) -> dict:
+    """What a method takes, in a process of its own."""
     command = [sys.executable, __file__, *arguments, "--method", method]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Print a table and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("family", choices=["llamagen", "var"])
     parser.add_argument(
         "--official", type=Path, required=True, help="checkout of thu-ml/CCA, with submodules"
     )
-    for name, default in {
-        "dim": 768,
-        "layers": 12,
-        "heads": 12,
-        "tokens": 576,
-        "pairs": 2,
-        "steps": 4,
-    }.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    networks.add_sizes(parser)
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--micro-batch", type=int, help="pairs in memory at a time in ours; default: all")
@@ -173,10 +156,7 @@ def main() -> None:
             result["peak"] = torch.cuda.max_memory_allocated() / 1024
         print(json.dumps(result))
         return
-    turns = [
-        {m: measure(m, sys.argv[1:], sizes.official) for m in ("ours", "official")}
-        for _ in range(sizes.repeats)
-    ]
+    turns = [{m: measure(m, sys.argv[1:]) for m in ("ours", "official")} for _ in range(sizes.repeats)]
     rows = {}
     for method in ("official", "ours"):
         times = [seconds for turn in turns for seconds in turn[method]["seconds"][1:]]  # the first warms up

@@ -1,7 +1,7 @@
 """Time of drawing an image's codes, beside other implementations with the same weights, in one process.
 
-The other is a plain loop that concatenates its keys and values at each token, or the official code of
-LlamaGen or VAR, whose checkout is on PYTHONPATH. Both take turns, without and with guidance; ratios are
+The other is a plain loop that concatenates LlamaGen's keys and values at each token, or the official code of
+LlamaGen or VAR. Both take turns, without and with guidance; ratios are
 of medians. Codes become no pixels here: that costs the same for all.
 """
 
@@ -9,23 +9,23 @@ import argparse
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
+import networks
 import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from cca import models, tokenizers
+from cca.device import pick
 from cca.guidance import Guidance
-from cca.models import ARModel, llamagen, var
+from cca.models import ARModel
+from cca.models.llamagen import Block, rotate
 from cca.rng import sample_uniforms, seed_torch
 
 Draw = Callable[[float], object]
 """Draws a batch at a guidance scale s."""
-
-CLASSES = 1000
-SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)  # VAR's
 
 
 def ours(model: ARModel, labels: Tensor) -> Draw:
@@ -34,18 +34,18 @@ def ours(model: ARModel, labels: Tensor) -> Draw:
     return lambda scale: model.sample(labels, Guidance(scale=scale), uniforms)
 
 
-def plain(model: llamagen.Model, labels: Tensor) -> Draw:
+def plain(model: ARModel, labels: Tensor) -> Draw:
     """A loop as it is usually written first, through the same weights: caches grow by `torch.cat`."""
 
-    def attend(layer: llamagen.Block, x: Tensor, table: Tensor, cache: list[Tensor]) -> Tensor:
+    def attend(layer: Block, x: Tensor, table: Tensor, cache: list[Tensor]) -> Tensor:
         part = layer.attention
         heads = part.wqkv(layer.attention_norm(x)).unflatten(-1, (-1, part.head_dim))
         queries, keys, values = heads.split([part.heads, part.kv_heads, part.kv_heads], dim=2)
-        new = [llamagen.rotate(keys, table).transpose(1, 2), values.transpose(1, 2)]
+        new = [rotate(keys, table).transpose(1, 2), values.transpose(1, 2)]
         cache[:] = (
             [torch.cat([old, more], dim=2) for old, more in zip(cache, new, strict=True)] if cache else new
         )
-        queries = llamagen.rotate(queries, table).transpose(1, 2)
+        queries = rotate(queries, table).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(queries, *cache, enable_gqa=part.kv_heads < part.heads)
         return part.wo(mixed.transpose(1, 2).flatten(2))
 
@@ -70,49 +70,19 @@ def plain(model: llamagen.Model, labels: Tensor) -> Draw:
     return draw
 
 
-def official_llamagen(model: ARModel, labels: Tensor, args: argparse.Namespace) -> Draw:
+def llamagen(model: ARModel, labels: Tensor, checkout: Path) -> Draw:
     """``generate`` of FoundationVision/LlamaGen."""
+    other = networks.official_llamagen(model, checkout).to(labels.device).eval()
     from autoregressive.models.generate import generate
-    from autoregressive.models.gpt import ModelArgs, Transformer
 
-    sizes = {"dim": args.dim, "n_layer": args.layers, "n_head": args.dim // 64}
-    codes = {"vocab_size": model.vocab_size, "block_size": model.num_tokens, "num_classes": model.num_classes}
-    other = Transformer(ModelArgs(**sizes, **codes, multiple_of=args.multiple_of)).to(labels.device).eval()
-    other.load_state_dict(model.state_dict())
     return lambda scale: generate(other, labels, model.num_tokens, cfg_scale=scale + 1)
 
 
-def official_var(model: var.Model, labels: Tensor, args: argparse.Namespace) -> Draw:
+def var(model: ARModel, labels: Tensor, checkout: Path) -> Draw:
     """``autoregressive_infer_cfg`` of FoundationVision/VAR, up to the pixels."""
-    from models import build_vae_var
-
-    made = {"V": model.vocab_size, "Cvae": model.word_embed.in_features, "ch": 32, "patch_nums": SCALES}
-    coder, other = build_vae_var(labels.device, **made, num_classes=model.num_classes, depth=args.layers)
-    coder.quantize.load_state_dict(model.quantizer.state_dict(), strict=False)  # theirs counts uses as well
-    other.load_state_dict(model.state_dict())
-    other.eval()
+    other = networks.official_var(model, checkout).to(labels.device).eval()
     other.vae_proxy[0].fhat_to_img = lambda features: features
     return lambda scale: other.autoregressive_infer_cfg(len(labels), labels, cfg=scale)
-
-
-def build_llamagen(args: argparse.Namespace) -> ARModel:
-    """Untrained, but for the output layer, which official code starts with zeros."""
-    grid = {"image_size": 2 * args.side, "channels": 3, "channel_multipliers": [1, 1], "blocks": 1}
-    coder = {"base_channels": 32, "z_channels": 8, "codebook_size": args.vocab, "codebook_dim": 8}
-    tokenizer = tokenizers.build("vq", grid | coder)
-    sizes = {"dim": args.dim, "layers": args.layers, "heads": args.dim // 64, "multiple_of": args.multiple_of}
-    model = models.build("llamagen", sizes, tokenizer, CLASSES)
-    torch.nn.init.normal_(model.output.weight, std=0.02)
-    return model
-
-
-def build_var(args: argparse.Namespace) -> ARModel:
-    """Untrained; VAR's own scales, whose finest has 16 x 16 codes."""
-    grid = {"image_size": 32, "channels": 3, "channel_multipliers": [1, 1], "blocks": 1}
-    coder = {"base_channels": 32, "z_channels": 32, "codebook_size": args.vocab}
-    tokenizer = tokenizers.build("multiscale", grid | coder | {"patch_sizes": SCALES})
-    sizes = {"depth": args.layers, "dim": 64 * args.layers, "heads": args.layers}
-    return models.build("var", sizes, tokenizer, CLASSES)
 
 
 Seconds = dict[tuple[str, float], list[tuple[float, float]]]
@@ -139,26 +109,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("against", choices=["plain", "llamagen", "var"])
-    parser.add_argument("--dim", type=int, default=256, help="LlamaGen's; 64 a head")
-    parser.add_argument("--layers", type=int, default=5, help="VAR's dim is 64 times as much")
-    parser.add_argument("--side", type=int, default=8, help="LlamaGen's: codes a side")
-    parser.add_argument("--vocab", type=int, default=512)
-    parser.add_argument("--multiple-of", type=int, default=64, help="LlamaGen's: of the feed-forward width")
+    parser.add_argument("--official", type=Path, help="checkout of thu-ml/CCA, with submodules")
+    networks.add_sizes(parser)
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
+    if args.against != "plain" and args.official is None:
+        parser.error("official code wants --official")
     torch.set_num_threads(args.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick()
     seed_torch("benchmark")
-    model = (build_var if args.against == "var" else build_llamagen)(args).to(device).eval()
-    labels = torch.arange(args.batch, device=device) % CLASSES
+    model = networks.build("var" if args.against == "var" else "llamagen", args).to(device).eval()
+    labels = torch.arange(args.batch, device=device) % networks.CLASSES
     if args.against == "plain":
         other = plain(model, labels)
     else:
-        official = {"llamagen": official_llamagen, "var": official_var}[args.against]
-        other = official(model, labels, args)
+        other = {"llamagen": llamagen, "var": var}[args.against](model, labels, args.official)
     draws = {"ours": ours(model, labels), args.against: other}
     seconds = measure(draws, [0.0, args.scale], args.repeats)
     machine = platform.processor() or platform.machine()
