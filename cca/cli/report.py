@@ -56,7 +56,8 @@ def verdicts(
     files: Annotated[list[Path], typer.Argument(help="Of each tier, e.g. docs/results/mini/claims.csv.")],
 ) -> None:
     """Print the verdicts on the paper's claims in several tiers side by side, as Markdown."""
-    from cca.report.claims import compare, markdown  # imports what judges
+    from cca import markdown
+    from cca.report.claims import compare  # imports what judges
 
     typer.echo(markdown.table(compare.side_by_side(files)))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cca import markdown
 from cca.estimates import CONFIDENCE, t_quantile
 from cca.evaluate.protocol import METRICS
 from cca.files import atomic
@@ -66,7 +67,7 @@ def write(out: Path, rows: list[dict], benchmark: str) -> None:
     reach = ", ".join(f"{NAMES[metric][:-2]} ± {value:.2g}" for metric, value in reaches)
     legend = LEGEND.format(level=100 * CONFIDENCE, seeds=is_right(frame).sum(), reach=reach)
     title = f"Why is my FID different? {benchmark}"
-    page = f"# {title}\n{legend}\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    page = f"# {title}\n{legend}\n{markdown.table(shown)}\n"
     for suffix, text in (
         (".csv", frame.map(six_digits).to_csv(index=False)),
         (".md", page),

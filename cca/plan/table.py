@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from cca import resources
+from cca import markdown, resources
 from cca.config import Tier
 from cca.plan import memory
 from cca.plan.compute import Machine, Networks, samples_of, seconds
@@ -99,4 +99,4 @@ def text(frame: pd.DataFrame) -> str:
             return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         return f"{value:,}" if isinstance(value, int) else str(value)
 
-    return frame.map(written).to_markdown(index=False, disable_numparse=True)
+    return markdown.table(frame.map(written))

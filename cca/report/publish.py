@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cca import plugins
+from cca import markdown, plugins
 from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
@@ -211,7 +211,7 @@ def page(folder: Path) -> str:
     about = read_json(folder / "provenance.json")
     lines = [f"| {key} | {'; '.join(about[name])} |" for key, name in LINES.items() if name in about]
     sections = [_section(folder, about["config"], **artefact) for artefact in about["artefacts"]]
-    stages = pd.DataFrame(about["stages"], columns=STAGES).to_markdown(index=False, disable_numparse=True)
+    stages = markdown.table(pd.DataFrame(about["stages"], columns=STAGES))
     took = "Minutes of all jobs of a stage and of the longest one; the largest peak of memory in MiB."
     sections.append(f"## What it took\n\n{took}\n\n{stages}")
     origin = "\n".join(["| | |", "|---|---|", *lines, ""])
@@ -225,7 +225,7 @@ def _section(folder: Path, config: str, kind: str, name: str, title: str) -> str
     frame = pd.read_csv(require(folder / f"{name}.csv"))
     link = f"[{name}.csv]({name}.csv)"
     if kind == "tables":
-        content = readable(frame).to_markdown(index=False, disable_numparse=True)
+        content = markdown.table(readable(frame))
     elif kind == "figures":
         content = f"![{title}]({name}.png)"
     else:

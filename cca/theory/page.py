@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from cca import markdown
+
 LEGEND = """
 Values are means over random worlds, in brackets 95 % t-intervals; docs/theory.md explains them. `s*` is the
 effective guidance scale, the s of the nearest target; KL is to that target, in nats. `ratio` is this KL over
@@ -35,7 +37,7 @@ def page(worlds: pd.DataFrame, summary: pd.DataFrame) -> str:
             f"## Informativeness {degree:g}: sequence and label share {nats} nats",
             "\n".join(f"- {text}" for text in sentences(rows)),
             "### Which is nearer to the target",
-            nearer(rows).to_markdown(index=False, disable_numparse=True),
+            markdown.table(nearer(rows)),
             "### Decoding with CFG, beside the target that it names",
             _table(
                 rows[(rows["kind"] == "decoding") & (rows["method"] == "cfg")],
@@ -213,4 +215,4 @@ def _minima(rows: pd.DataFrame) -> str:
 
 
 def _table(rows: pd.DataFrame, settings: list[str], measured: list[str]) -> str:
-    return brief(rows, settings, measured).to_markdown(index=False, disable_numparse=True)
+    return markdown.table(brief(rows, settings, measured))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from .conftest import Cluster, Job
+from .conftest import Cluster, Job, Run
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = Path("results/smoke/llamagen-s")
@@ -130,16 +130,20 @@ def test_a_job_over_its_memory_is_submitted_again_with_more(cluster: Cluster, pr
     assert [(job.state, job.memory) for job in jobs] == [("FAILED", "300M"), ("COMPLETED", "4800M")]
 
 
+def started(cluster: Cluster, run: Run, log: Path, what: str) -> int:
+    """The number of the last job, once its training, ``what``, has begun by its log."""
+    while not (log.exists() and f"{what}:" in log.read_text()):
+        assert run.poll() is None, run.communicate()[0][-3000:]
+        time.sleep(0.1)
+    return cluster.jobs()[-1].number
+
+
 def test_a_cancelled_finetune_is_gone_on_with(cluster: Cluster, prepared: Path) -> None:
     file = MODEL / "unlearn_lambda=0.1/seed=0/model.safetensors"
     log = prepared / "results/smoke/logs/finetune/llamagen-s_unlearn_lambda=0.1_seed=0.log"
     config = (LONGER, "keep_every=3600")  # so that SIGTERM alone has the state kept
     run = cluster.begin(prepared, str(file), "--retries", "0", config=config)
-    while not (log.exists() and "finetune:" in log.read_text()):
-        assert run.poll() is None, run.communicate()[0][-3000:]
-        time.sleep(0.1)
-    job = cluster.jobs()[-1]
-    subprocess.run(["scancel", str(job.number)], check=True)
+    subprocess.run(["scancel", str(started(cluster, run, log, "finetune"))], check=True)
     printed, _ = run.communicate()
     assert run.returncode != 0
     assert cluster.jobs()[-1].state in {"CANCELLED", "FAILED"}
@@ -151,13 +155,19 @@ def test_a_cancelled_finetune_is_gone_on_with(cluster: Cluster, prepared: Path) 
 
 
 def test_a_training_over_its_time_is_gone_on_with_by_a_further_job(cluster: Cluster, prepared: Path) -> None:
+    """Its limit is cut down once it has begun; SLURM looks at limits twice a minute."""
     model = "results/smoke/llamagen-s/base/model.safetensors"
-    longer = "models={llamagen-s: {pretraining: {steps: 10000}}}"  # two minutes or more
-    time_limit = ["--set-resources", "pretrain:runtime=1", "--retries", "9"]
-    status, printed, jobs = cluster.run(prepared, model, *time_limit, config=(longer,))
-    assert status == 0, printed[-3000:]
-    assert {job.rule for job in jobs} == {"pretrain"}
-    *cut_off, last = [job.state for job in jobs]
-    assert cut_off and set(cut_off) <= {"TIMEOUT", "FAILED"} and last == "COMPLETED"
+    log = prepared / "results/smoke/logs/pretrain/llamagen-s.log"
+    log.unlink()  # of the training before
+    longer = "models={llamagen-s: {pretraining: {steps: 6000}}}"  # more than a minute
+    before = len(cluster.jobs())
+    run = cluster.begin(prepared, model, config=(longer, "keep_every=3600"))
+    first = started(cluster, run, log, "pretrain")
+    subprocess.run(["scontrol", "update", f"jobid={first}", "timelimit=0:01"], check=True)
+    printed, _ = run.communicate()
+    assert run.returncode == 0, printed[-3000:]
+    cut_off, last = cluster.jobs()[before:]
+    assert (cut_off.rule, last.rule) == ("pretrain", "pretrain")
+    assert cut_off.state in {"TIMEOUT", "FAILED"} and last.state == "COMPLETED"
     record = json.loads((prepared / model).with_suffix(".provenance.json").read_text())
     assert record["measured"]["resumed_at_step"] > 0

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cca.markdown import table
 from cca.report.claims.roles import TierClaims
 
 LEGEND = """
@@ -73,8 +74,3 @@ def _roles(content: TierClaims, titles: dict[str, str]) -> pd.DataFrame:
             seeds = ", ".join(map(str, by_seed))
             rows.append([titles[entry.model], role, " / ".join(names), seeds])
     return pd.DataFrame(rows, columns=["model", "role", "experiments", "seeds"])
-
-
-def table(frame: pd.DataFrame) -> str:
-    """The cells as they stand, none taken for a number."""
-    return frame.to_markdown(index=False, disable_numparse=True)

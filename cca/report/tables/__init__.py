@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from cca import experiments, plugins
+from cca import experiments, markdown, plugins
 from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import atomic, require
@@ -90,7 +90,7 @@ def run(settings: TableSettings, *, results: Path, reported: Path, out: Path) ->
     frame = frame.iloc[np.argsort(places, kind="stable")]
     shown = readable(frame)
     for path, text in (
-        (out.with_suffix(".md"), shown.to_markdown(index=False, disable_numparse=True) + "\n"),
+        (out.with_suffix(".md"), markdown.table(shown) + "\n"),
         (out.with_suffix(".tex"), latex(shown)),
         (out.with_suffix(".html"), html.page(settings.name, shown)),
         (out, frame.map(six_digits).to_csv(index=False)),
