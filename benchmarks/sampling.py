@@ -1,8 +1,8 @@
 """Time of drawing an image's codes, beside other implementations with the same weights, in one process.
 
 The other is a plain loop that concatenates LlamaGen's keys and values at each token, or the official code of
-LlamaGen or VAR. Both take turns, without and with guidance; ratios are
-of medians. Codes become no pixels here: that costs the same for all.
+LlamaGen or VAR. Both take turns, without and with guidance; ratios are of medians. Codes become no pixels
+here: that costs the same for all.
 """
 
 import argparse
