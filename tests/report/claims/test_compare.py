@@ -1,12 +1,16 @@
 """Verdicts of several tiers side by side."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from cca import markdown
 from cca.errors import CCAError
 from cca.report.claims.compare import side_by_side
+
+RESULTS = Path(__file__).parents[3] / "docs/results"
 
 
 def claims(path: Path, benchmark: str, rows: list[tuple[str, str, str, str | None]]) -> Path:
@@ -45,3 +49,19 @@ def test_other_files_and_one_benchmark_twice_are_refused(tmp_path: Path) -> None
     (tmp_path / "d.csv").touch()
     with pytest.raises(CCAError, match=r"d\.csv: not the claims\.csv of a tier: No columns"):
         side_by_side([tmp_path / "d.csv"])
+
+
+def direction(cell: str) -> bool | None:
+    """Whether numbers agree with a claim; None where they say nothing."""
+    if cell == "reproduced" or "numbers agree" in cell:
+        return True
+    return False if cell == "not reproduced" or "numbers disagree" in cell else None
+
+
+def test_the_page_of_results_shows_all_verdicts_and_explains_those_that_differ() -> None:
+    frame = side_by_side([RESULTS / tier / "claims.csv" for tier in ("mini", "cifar10")])
+    page = (RESULTS / "README.md").read_text()
+    assert markdown.table(frame) in page
+    directions = frame.set_index("claim").map(direction)
+    differing = {claim for claim, row in directions.iterrows() if {True, False} <= set(row)}
+    assert differing and differing == set(re.findall(r"^- `(\w+)`: ", page, flags=re.MULTILINE))
