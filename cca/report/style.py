@@ -114,7 +114,7 @@ def log_y(axis: Axes) -> None:
 
 
 def legend(figure: Figure, ncols: int = 4, **options: Any) -> None:
-    """One legend of ``ncols`` columns above all panels, each label once."""
+    """One legend of ``ncols`` columns, of two in a narrow figure, above all panels, each label once."""
     entries: dict[str, Artist] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -123,7 +123,7 @@ def legend(figure: Figure, ncols: int = 4, **options: Any) -> None:
         list(entries.values()),
         list(entries),
         loc="outside upper center",
-        ncols=ncols,
+        ncols=ncols if figure.get_figwidth() >= COLUMN_WIDTH else 2,
         frameon=False,
         **options,
     )
