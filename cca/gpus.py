@@ -94,10 +94,10 @@ def check_run(resources: Mapping[str, Resources], wanted: Mapping[str, int]) -> 
         wanted: how many GPUs the jobs of the run ask for, by rule.
 
     Raises:
-        CCAError: a rule asks for more than torch sees.
+        CCAError: a rule asks for more than torch sees, the first such by name.
     """
     here = torch.cuda.device_count()
-    for rule, gpus in wanted.items():
+    for rule, gpus in sorted(wanted.items()):
         if gpus > here:
             fewer = ", ".join(f"{name}: {{gpus: {here}}}" for name, of in resources.items() if of.gpus > here)
             raise CCAError(

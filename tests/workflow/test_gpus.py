@@ -18,7 +18,7 @@ def test_a_run_is_refused_where_torch_sees_no_gpu_and_planned(
     assert snakemake(tmp_path, "-n", target, config=ASKED).returncode == 0
     refused = snakemake(tmp_path, target, config=ASKED)
     assert refused.returncode == 1
-    assert "error: rule 'tokenizer' asks for gpus: 1, and torch sees 0 here: " in refused.stderr
+    assert "error: rule 'perceptual' asks for gpus: 1, and torch sees 0 here: " in refused.stderr
     assert "--config 'resources={default: {gpus: 0}, finetune: {gpus: 0}}'" in refused.stderr
     assert not (tmp_path / "results").exists()
 

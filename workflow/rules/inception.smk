@@ -2,7 +2,7 @@
 
 if tier.evaluation.inception:
     REFERENCE_BY_INCEPTION = f"{RESULTS}/reference/inception.npz"
-    WEIGHTS_OF_INCEPTION = str(tier.evaluation.inception_weights)
+    WEIGHTS_OF_INCEPTION = [str(tier.evaluation.inception_weights)]
 
     use rule reference as reference_by_inception with:
         input:
