@@ -33,12 +33,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 def build(family: str, sizes: argparse.Namespace) -> models.ARModel:
     """Untrained, of these sizes: what starts with zeros, or almost, is drawn, so that all weights matter."""
     torch.manual_seed(0)
-    model = {"llamagen": llamagen, "var": var}[family](sizes)
-    starting_small = [model.output] if family == "llamagen" else [model.head]
-    starting_small += [block.ada_lin[1] for block in model.trunk if family == "var"]
-    for layer in starting_small:
-        nn.init.normal_(layer.weight, std=0.02)
-    return model
+    return {"llamagen": llamagen, "var": var}[family](sizes)
 
 
 def llamagen(sizes: argparse.Namespace) -> models.ARModel:
@@ -46,7 +41,9 @@ def llamagen(sizes: argparse.Namespace) -> models.ARModel:
     dim, layers = sizes.dim or 768, sizes.layers or 12
     codes = SimpleNamespace(num_tokens=sizes.side**2, vocab_size=sizes.vocab or 16384)
     shape = {"dim": dim, "layers": layers, "heads": dim // HEAD, "multiple_of": sizes.multiple_of}
-    return models.build("llamagen", shape, codes, CLASSES)
+    model = models.build("llamagen", shape, codes, CLASSES)
+    nn.init.normal_(model.output.weight, std=0.02)
+    return model
 
 
 def var(sizes: argparse.Namespace) -> models.ARModel:
@@ -56,7 +53,10 @@ def var(sizes: argparse.Namespace) -> models.ARModel:
     coder = {"image_size": 32, "channels": 3, "channel_multipliers": [1, 1], "blocks": 1, "base_channels": 32}
     codebook = {"z_channels": 32, "codebook_size": sizes.vocab or 4096, "patch_sizes": SCALES}
     shape = {"depth": layers, "dim": dim, "heads": dim // HEAD}
-    return models.build("var", shape, tokenizers.build("multiscale", coder | codebook), CLASSES)
+    model = models.build("var", shape, tokenizers.build("multiscale", coder | codebook), CLASSES)
+    for layer in (model.head, *(block.ada_lin[1] for block in model.trunk)):
+        nn.init.normal_(layer.weight, std=0.02)
+    return model
 
 
 def official_llamagen(model: models.ARModel, checkout: Path) -> nn.Module:

@@ -20,7 +20,7 @@ from cca.entries import (
     TokenizerEntry,
 )
 from cca.errors import CCAError
-from cca.evaluate.protocol import INCEPTION, INCEPTION_WEIGHTS, EvaluationSettings
+from cca.evaluate.protocol import INCEPTION, INCEPTION_SHA256, INCEPTION_URL, EvaluationSettings
 from cca.experiments import BASE, Experiment
 from cca.external import External
 from cca.files import read_yaml
@@ -48,7 +48,8 @@ def _as_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) and "://" in value else value
 
 
-FETCHED_INCEPTION = CHECKPOINTS / "torch-fidelity" / Path(INCEPTION_WEIGHTS.url).name
+INCEPTION_WEIGHTS = FetchSettings(url=INCEPTION_URL, sha256=INCEPTION_SHA256)
+FETCHED_INCEPTION = CHECKPOINTS / "torch-fidelity" / Path(INCEPTION_URL).name
 """Where Inception's weights are fetched to, for all tiers."""
 
 

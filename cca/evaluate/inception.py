@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3
 
 from cca.errors import CCAError
-from cca.evaluate.protocol import INCEPTION_WEIGHTS, LATER_SPATIAL, SPATIAL
+from cca.evaluate.protocol import INCEPTION_SHA256, INCEPTION_URL, LATER_SPATIAL, SPATIAL
 from cca.files import sha256
 from cca.files.fetch import download
 from cca.records.provenance import exclusive
@@ -70,18 +70,17 @@ def published_weights() -> Path:
     Raises:
         CCAError: they are not there and cannot be downloaded, or are not the published ones.
     """
-    url, checksum = INCEPTION_WEIGHTS.url, INCEPTION_WEIGHTS.sha256
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(INCEPTION_URL).name
     if not path.is_file():
         try:
             with exclusive(path, wait=True):  # jobs side by side download them once
                 if not path.is_file():
-                    download(url, path, checksum)
+                    download(INCEPTION_URL, path, INCEPTION_SHA256)
         except CCAError as error:
             raise CCAError(f"{error}; or give Inception's weights as a file, or put it at {path}") from None
-    if (found := sha256(path)) != checksum:
+    if (found := sha256(path)) != INCEPTION_SHA256:
         raise CCAError(
-            f"{path}: its SHA-256 is {found}, not {checksum}: damaged, or not the published weights; delete "
-            "it and run the same command again, or give Inception's weights as a file"
+            f"{path}: its SHA-256 is {found}, not {INCEPTION_SHA256}: damaged, or not the published weights; "
+            "delete it and run the same command again, or give Inception's weights as a file"
         )
     return path

@@ -4,16 +4,13 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from cca.files.fetch import FetchSettings
 from cca.settings import Settings
 
 CLASSIFIER = "cca-classifier"
 INCEPTION = "cca-inception"
-INCEPTION_WEIGHTS = FetchSettings(
-    url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-)
-"""torch-fidelity's, whose name gives the beginning of their checksum."""
+INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+"""torch-fidelity's weights, whose name gives the beginning of their checksum."""
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SPATIAL, LATER_SPATIAL = "spatial", "later_spatial"  # sFID's features; the same of the next layer
 Metric = Literal["fid", "inception_score", "sfid", "precision", "recall"]
 METRICS: tuple[str, ...] = get_args(Metric)  # in the order of the paper's Table 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from cca.config import FETCHED_INCEPTION
-from cca.evaluate.protocol import INCEPTION_WEIGHTS
+from cca.evaluate.protocol import INCEPTION_SHA256, INCEPTION_URL
 
 METRICS = "results/smoke/llamagen-s/base/seed=0/s=0/metrics.json"
 
@@ -40,7 +40,7 @@ def test_inceptions_weights_are_fetched_once_before_the_jobs_that_extract(
     lines = (plan.stdout + plan.stderr).splitlines()
     assert lines.count("rule fetch_inception:") == 1
     (fetch,) = [line for line in lines if "cca fetch " in line]
-    assert INCEPTION_WEIGHTS.url in fetch and INCEPTION_WEIGHTS.sha256 in fetch
+    assert INCEPTION_URL in fetch and INCEPTION_SHA256 in fetch
     assert fetch.count(f" --out {FETCHED_INCEPTION} ") == 1
     for stage in ("evaluate", "reference"):
         (command,) = [line for line in lines if f"cca --threads 1 --device auto {stage} " in line]

@@ -10,9 +10,8 @@ from pathlib import Path
 from cca import plugins
 from cca import resources as cluster
 from cca.records.codebase import digest
-from cca.config import FETCHED_INCEPTION, load_tier
+from cca.config import FETCHED_INCEPTION, INCEPTION_WEIGHTS, load_tier
 from cca.errors import CCAError
-from cca.evaluate.protocol import INCEPTION_WEIGHTS
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
 from cca.gpus import check_run, wanted
@@ -40,7 +39,7 @@ shell.prefix(
 )
 
 
-# The extractor's weights: the tier's classifier, the file it names, or none where an extractor finds its own.
+# The extractor's weights: the tier's classifier, the file it names, Inception's once fetched, or none where an extractor finds its own.
 CLASSIFIER = f"{RESULTS}/features/classifier.safetensors"
 WEIGHTS = [CLASSIFIER] if tier.classifier else [str(path) for path in [tier.evaluation.own_weights] if path]
 PROTOCOL = tier.evaluation.protocol
