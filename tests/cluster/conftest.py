@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,6 @@ from ..smoke import command
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 PROFILE = REPOSITORY / "profiles/slurm"
-Run = subprocess.Popen
 CONFIGURATION = Path("/etc/slurm")  # the only place where job steps look
 COMMANDS = ("munged", "slurmctld", "slurmd", "squeue", "setpriv", "unshare")
 SECONDS_TO_START = 120
@@ -76,41 +76,58 @@ class Job:
     constraint: str
 
 
-class Cluster:
-    """The cluster, to the tests."""
+class Run:
+    """A run of Snakemake at the smoke tier in ``folder``, its stages being jobs of the cluster."""
 
-    def jobs(self) -> list[Job]:
-        """Every job that the cluster has seen, the first one first."""
-        columns = "%i|%k|%T|%N|%b|%l|%m|%P|%f"
-        asked = ["squeue", "--noheader", "--states=all", "--sort=i", "-o", columns]
-        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-        rows = [line.split("|") for line in told.splitlines()]
-        return [
-            Job(int(number), re.sub("_wildcards.*|^rule_", "", comment), *others)
-            for number, comment, *others in rows
-        ]
-
-    def begin(
+    def __init__(
         self, folder: Path, *arguments: str, config: tuple[str, ...] = (), profile: Path = PROFILE
-    ) -> Run:
-        """Start Snakemake at the smoke tier in ``folder``, its stages being jobs."""
+    ) -> None:
         through = ["--workflow-profile", str(profile), "--latency-wait", "5", "--slurm-no-account"]
         status = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
         call = command(folder, *through, *status, *arguments, config=config)
-        return subprocess.Popen(
-            [*UNTIL_WE_END, *call],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-        )
+        self.folder = folder
+        descriptor, printed = tempfile.mkstemp(suffix=".printed", dir=folder)  # a pipe unread would fill
+        with os.fdopen(descriptor, "w") as output:
+            self._process = subprocess.Popen(
+                [*UNTIL_WE_END, *call], stdout=output, stderr=subprocess.STDOUT, cwd=folder
+            )
+        self._printed = Path(printed)
 
-    def run(self, folder: Path, *arguments: str, **options: object) -> tuple[int, str, list[Job]]:
-        """The same, to its end: its status, what it printed, and the jobs that it submitted."""
-        before = {job.number for job in self.jobs()}
-        run = self.begin(folder, *arguments, **options)
-        printed, _ = run.communicate()
-        return run.returncode, printed, [job for job in self.jobs() if job.number not in before]
+    @property
+    def printed(self) -> str:
+        """What it has printed as yet."""
+        return self._printed.read_text()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def submitted(self) -> list[int]:
+        """Numbers of the jobs that it has submitted, the first one first."""
+        return [int(number) for number in re.findall(r"SLURM jobid (\d+)", self.printed)]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What the cluster tells of them."""
+        return [job for job in jobs() if job.number in self.submitted]
+
+    def wait(self) -> int:
+        """Its status, once it has ended."""
+        return self._process.wait()
+
+
+def jobs() -> list[Job]:
+    """Every job that the cluster has seen, the first one first."""
+    columns = "%i|%k|%T|%N|%b|%l|%m|%P|%f"
+    asked = ["squeue", "--noheader", "--states=all", "--sort=i", "-o", columns]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    rows = [line.split("|") for line in told.splitlines()]
+    return [
+        Job(int(number), re.sub("_wildcards.*|^rule_", "", comment), *others)
+        for number, comment, *others in rows
+    ]
 
 
 @contextmanager
@@ -151,9 +168,9 @@ def wait_for_nodes(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cluster, for as long as the tests run."""
     if reason := why_not():
         skip_but_in_ci(reason)
     with daemons(tmp_path_factory.mktemp("slurm")):
-        yield Cluster()
+        yield
