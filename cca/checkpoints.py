@@ -218,6 +218,24 @@ def read_torch(path: Path) -> Any:
     except CCAError:
         raise
     except Exception as error:  # torch's own words advise to run the pickle
-        refused = isinstance(error, pickle.UnpicklingError)
-        reason = "more than tensors and plain values" if refused else one_line(error)
-        raise CCAError(f"{path}: damaged or not a plain PyTorch state dict ({reason})") from error
+        raise CCAError(f"{path}: {why_unreadable(path, error)}") from error
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """What kept torch from reading a file, and what to do: by the file's beginning, then by the error."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        return "empty; fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the file; fetch the file itself, as with `git lfs pull`"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page, no weights; fetch the file by its own address"
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "damaged or not a plain PyTorch state dict (more than tensors and plain values, which would have "
+            "to be run); fetch it again or, if you trust it, load it yourself and save its weights alone"
+        )
+    if start.startswith(b"pk"):  # an archive, without the table of contents at its end
+        return "damaged, as half a download is; fetch it again"
+    return f"damaged or not a plain PyTorch state dict ({one_line(error)}); fetch it again"

@@ -227,6 +227,13 @@ class Tier(Settings):
         }
 
 
+def nulls(value: Any) -> Any:
+    """Values of Snakemake's ``--config``, which reads ``null`` as text; that is no key's value."""
+    if isinstance(value, dict):
+        return {key: nulls(entry) for key, entry in value.items()}
+    return None if value == "null" else value
+
+
 def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
     """The tier ``name`` of ``folder``, with its preset and then ``overrides`` merged into it key by key.
 
@@ -245,7 +252,7 @@ def load_tier(name: str, folder: Path, overrides: dict | None = None) -> Tier:
         raise CCAError(f"{path}: a tier file is a mapping of sections")
     where = f"{path} with overrides" if overrides else str(path)
     try:
-        values = presets.take(values, overrides or {})
+        values = presets.take(values, nulls(overrides or {}))
     except CCAError as error:
         raise CCAError(f"{where}: {error}") from None
     tier = validate(Tier, values, where)

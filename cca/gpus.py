@@ -45,20 +45,21 @@ def check_job(device: str) -> None:
 def occupy(device: str) -> None:
     """Compute on GPUs that no other job of this user computes on; wait for them.
 
-    One becomes torch's current device; several are those that processes started from here see. In a SLURM
-    job, which sees its own GPUs only, and with "auto" nothing is done.
+    One becomes torch's current device; several are those that processes started from here see. A SLURM
+    job sees GPUs of its own, so that what runs in it waits for nothing else. With "auto" nothing is done.
 
     Raises:
         CCAError: more than torch sees.
     """
     count = wanted(device)
-    if not count or "SLURM_JOB_ID" in os.environ:
+    if not count:
         return
     here = torch.cuda.device_count()
     if count > here:
         raise CCAError(f"--device {device}: torch sees {here} here")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(here)))).split(",")
-    found, held = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{os.getuid()}"))
+    whose = f"{os.getuid()}-{os.environ.get('SLURM_JOB_ID', 'none')}"
+    found, held = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{whose}"))
     _taken.append(held)
     if count == 1:
         torch.cuda.set_device(visible.index(found[0]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cca.config import load_tier, merge
+from cca.config import load_tier, merge, nulls
 from cca.errors import CCAError
 from cca.experiments import Experiment
 
@@ -46,6 +46,13 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
         "a": {"b": 1, "c": 3},
         "d": [2, 3],
     }
+
+
+def test_null_is_nothing_as_snakemake_gives_it_too() -> None:
+    given = {"data": {"expected": "null"}, "theory": "null"}
+    assert nulls(given) == {"data": {"expected": None}, "theory": None}
+    paper = load_tier("paper", FOLDER, {"data": {"expected": "null"}})
+    assert paper.data.expected is None
 
 
 @pytest.mark.parametrize(

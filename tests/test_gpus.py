@@ -108,9 +108,6 @@ def test_one_gpu_becomes_the_current_one_and_several_are_what_processes_see(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "_taken", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    occupy("gpu:2")
-    monkeypatch.delenv("SLURM_JOB_ID")
     occupy("auto")
     assert not current and not any(tmp_path.iterdir())
     with pytest.raises(CCAError, match=r"^--device gpu:5: torch sees 4 here$"):
@@ -120,3 +117,21 @@ def test_one_gpu_becomes_the_current_one_and_several_are_what_processes_see(
     assert current == [0, 1]
     occupy("gpu:2")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
+
+
+@pytest.mark.parametrize("gpus", [2], indirect=True)
+def test_jobs_wait_for_those_of_their_own_allocation(
+    gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two allocations call other GPUs by the same numbers."""
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    occupy("gpu")
+    occupy("gpu")
+    monkeypatch.setenv("SLURM_JOB_ID", "2")
+    occupy("gpu")
+    assert current == [0, 1, 0]

@@ -207,10 +207,17 @@ def test_no_code_in_a_file_is_run(official: Write, tmp_path: Path, monkeypatch: 
 
 def test_truncated_foreign_and_empty_files(official: Write, tmp_path: Path) -> None:
     whole = official(network("vq").state_dict()).read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:-100], b"<html>not found</html>", b""):
+    for content, message in (
+        (whole[: len(whole) // 2], "damaged, as half a download is; fetch it again$"),
+        (whole[:-100], "damaged, as half a download is; fetch it again$"),
+        (b"<html>not found</html>", "a web page, no weights; "),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS in place of "),
+        (b"", "empty; fetch it again$"),
+        (b"weights", "damaged or not a plain PyTorch state dict "),
+    ):
         path = tmp_path / "broken.pt"
         path.write_bytes(content)
-        with pytest.raises(CCAError, match=r"broken.pt: damaged") as error:
+        with pytest.raises(CCAError, match=rf"broken.pt: {message}") as error:
             checkpoints.read_torch(path)
         assert "\n" not in str(error.value)
     with pytest.raises(CCAError, match="no weights in it"):
@@ -240,6 +247,11 @@ def test_both_stages_write_what_the_dag_reads(official: Write, tmp_path: Path) -
         "--out",
         str(out),
     ]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    with pytest.raises(CCAError, match="half a download"):
+        run(*command)
+    file.write_bytes(whole)  # and what was damaged has not been taken for the file at its first use
     run(*command)
     loaded = models.load(out, tokenizers.load(coder))
     codes = torch.arange(16).view(1, 16) % 12

@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def plan(
-    targets: Annotated[list[str] | None, typer.Argument(help="As results/table2; default: all.")] = None,
+    targets: Annotated[list[str] | None, typer.Argument(help="As results/table2.csv; default: all.")] = None,
     tier: Annotated[str, typer.Option(help="Name of the tier.")] = "mini",
     folder: TierFolder = Path("workflow/config"),
     preset: SizePreset = None,

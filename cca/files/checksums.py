@@ -31,6 +31,8 @@ def remember(out: Path, name: str, checksum: str) -> None:
 def hold(path: Path, out: Path, given: str | None) -> str:
     """The SHA-256 of a file that ``out`` is made of, held against the one given, or recorded beside ``out``.
 
+    What it was at its first use is recorded with `remember`, once the file has proved to be the right one.
+
     Raises:
         CCAError: another file than is wanted, or than at first use.
     """
@@ -41,7 +43,6 @@ def hold(path: Path, out: Path, given: str | None) -> str:
             f"{path}: its SHA-256 is {found}, not {wanted}: damaged, or another file than "
             f"{'was wanted' if given else 'at its first use'}; fetch it again or, if it is right, {mend}"
         )
-    remember(out, str(path), found)
     return found
 
 

@@ -1,6 +1,7 @@
 """Fetching a file: resumed where it broke off, verified, and there as a whole or not at all."""
 
 import hashlib
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -69,9 +70,8 @@ def download(url: str, out: Path, expected: str | None = None) -> str:
                 answer = f"{error.response.status_code} {error.response.reason}"
                 raise CCAError(f"{url}: the server answers {answer}; check the URL") from None
             if attempt == TRIES:
-                reason = " ".join(str(error).split())
                 raise CCAError(
-                    f"{url}: not fetched ({reason}); the same command goes on from there"
+                    f"{url}: not fetched ({_reason(error)}); the same command goes on from there"
                 ) from None
             time.sleep(PAUSE * 2 ** (attempt - 1))
     found = sha256(part)
@@ -104,6 +104,13 @@ def _fetch(url: str, out: Path) -> Path:
         part.unlink()
         raise requests.ConnectionError(f"{size} bytes came of {length}")
     return part
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What broke, without the chain of calls that urllib3 tells first."""
+    inner = error.args[0] if error.args else error
+    told = " ".join(str(getattr(inner, "reason", inner)).split())
+    return re.sub(r"^HTTPS?Connection\w*\(.*?\): ", "", told)
 
 
 def _is_busy(response: requests.Response) -> bool:

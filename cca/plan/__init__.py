@@ -5,6 +5,7 @@ speeds are assumptions (`compute.MACHINES`). Times of targets are of one core or
 with more.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cca.presets import override
 def run(
     tier: str, folder: Path, *, preset: str | None, machine: str | None, chosen: Sequence[str] = ()
 ) -> str:
-    """The plan of a tier as text; of targets ``chosen``, as ``results/table2``, alone if any are given.
+    """The plan of a tier as text; of targets ``chosen`` alone if any are given, with or without a suffix.
 
     The machine, a name of `compute.MACHINES`, is by default ``cpu`` for a tier without GPUs, else ``a100``.
 
@@ -36,6 +37,7 @@ def run(
     networks = Networks(loaded, split.classes)
     jobs = planned(folder.parent.parent / "Snakefile", {"tier": tier, "preset": loaded.preset})
     known = targets(jobs)
+    chosen = [re.sub(r"\.(csv|md|tex|pdf|png|html)$", "", target) for target in chosen]
     for target in chosen:
         if target not in known:
             raise CCAError(f"target '{target}' is not one of: {', '.join(known)}")
@@ -57,6 +59,9 @@ def run(
             table.text(table.longest(jobs, loaded, networks, split, MACHINES[name])),
             "",
             "# The memory of one GPU: by part, in finetuning and scoring as the tier says, and what fits",
+            "",
+            "Copies are autocast's, two bytes a number; a pair is an image's activations, of both labels.",
+            "In finetuning, a sharded model's GPUs divide weights, gradients and AdamW's state among them.",
             "",
             table.text(table.memories(loaded, networks)),
         ]

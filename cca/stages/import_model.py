@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cca import imports, models, plugins, tokenizers
 from cca.device import shapes_only
-from cca.files.checksums import Sha256, hold
+from cca.files.checksums import Sha256, hold, remember
 from cca.settings import Settings, as_value_error
 
 
@@ -37,4 +37,5 @@ def run(settings: ImportedModelSettings, *, checkpoint: Path, tokenizer: Path, o
         model = models.build(settings.family, settings.architecture, coder, settings.num_classes)
     model.load_state_dict(imports.read(checkpoint, settings.family, model), assign=True)
     models.save(out, model, coder, settings.family, settings.architecture)
+    remember(out, str(checkpoint), checksum)
     return {"parameters": sum(p.numel() for p in model.parameters()), "sha256": checksum}

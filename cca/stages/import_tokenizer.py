@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cca import imports, plugins, tokenizers
 from cca.device import shapes_only
-from cca.files.checksums import Sha256, hold
+from cca.files.checksums import Sha256, hold, remember
 from cca.settings import Settings, as_value_error
 
 
@@ -36,4 +36,5 @@ def run(settings: ImportedTokenizerSettings, *, checkpoint: Path, out: Path) -> 
     state = imports.read(checkpoint, settings.kind, tokenizer)
     tokenizer.load_state_dict(state, assign=True)
     tokenizers.save(out, tokenizer, settings.kind, settings.architecture)
+    remember(out, str(checkpoint), checksum)
     return {"parameters": sum(p.numel() for p in tokenizer.parameters()), "sha256": checksum}

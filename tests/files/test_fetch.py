@@ -182,6 +182,18 @@ def test_a_part_that_is_too_long_is_thrown_away(
     assert fetch.download(server.url, out) == sha256(CONTENT)
 
 
+def test_a_server_that_is_not_there_is_said_without_the_chain_of_calls(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(CCAError, match=r"not fetched \(Failed to [^()]*(\(\[Errno \d+\])?[^()]*\); the same"):
+        fetch.download(f"http://127.0.0.1:{port}/a.npz", out)
+    with pytest.raises(CCAError, match=r"not fetched \(Failed to resolve 'nowhere\.invalid' "):
+        fetch.download("http://nowhere.invalid/a.npz", out)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -48,3 +48,5 @@ def test_a_missing_folder_is_one_line_and_a_dry_run_plans_without_it(tmp_path: P
     assert f"error: {problem}" in run.stderr.splitlines() and "Traceback" not in run.stderr
     run = snakemake(tmp_path, "-n", IMAGES, config=SOURCE)
     assert run.returncode == 0 and f"no images yet: {problem}" in run.stderr.splitlines()
+    run = snakemake(tmp_path, "results/theory.csv", config=SOURCE)  # which is made of none
+    assert run.returncode == 0 and (tmp_path / "results/theory.csv").is_file(), run.stderr[-2000:]

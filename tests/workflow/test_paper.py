@@ -44,3 +44,15 @@ def test_a_file_that_is_here_is_used_in_its_place() -> None:
     """Without a network: the entry names a path, and nothing is downloaded."""
     given = Checkpoint(path="weights/var_d16.pth")
     assert given.place == Path("weights/var_d16.pth") and given.download is None
+
+
+def test_the_authors_finetuned_weights_alone_need_no_image_and_no_training(
+    tmp_path: Path, snakemake: Callable[..., subprocess.CompletedProcess]
+) -> None:
+    rows = "[{model: var-d16, finetune: released_lambda=50}]"
+    config = ("tier=paper", f"tables={{table2: {{measured: {rows}}}}}")
+    run = snakemake(tmp_path, "-n", "results/table2.md", config=config)
+    assert run.returncode == 0, run.stderr[-2000:]
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout.partition("Job stats:")[2], re.M))
+    assert {"download", "import_tokenizer", "import_finetune", "sample", "evaluate", "table"} <= set(jobs)
+    assert not {"data", "encode", "codes", "pairs", "finetune"} & set(jobs)

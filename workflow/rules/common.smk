@@ -161,7 +161,7 @@ def weights_option(wildcards, input):
 
 
 onstart:
-    if images_missing:
+    if images_missing and any(job.rule.name == "data" for job in workflow.dag.needrun_jobs()):
         sys.exit(f"error: {images_missing}")
     if workflow.local_exec:  # jobs of a cluster may have the GPUs that its login node lacks
         try:

@@ -6,7 +6,7 @@ from cca.data.images import fingerprint
 try:
     images_fingerprint = fingerprint(tier.data)
 except CCAError as error:
-    images_fingerprint, images_missing = None, error  # a run ends with it when it starts; a dry run plans
+    images_fingerprint, images_missing = None, error  # a run that needs them ends with it when it starts
     if workflow.is_main_process:
         print(f"no images yet: {error}", file=sys.stderr)
 else:

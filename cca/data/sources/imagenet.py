@@ -53,12 +53,13 @@ def read(settings: DataSettings) -> RawImages:
             folder = root / part / name
             if not files:
                 raise CCAError(f"{folder}: no images in this class")
+            unreadable = {file.name: "is empty" for file in files if not file.size}
             if settings.corrupt == "skip":
-                unreadable = _unreadable(folder, files, settings.channels)
-                for file in unreadable:
-                    why = CorruptImageError(f"{folder / file}: cannot be read as an image")
-                    corrupt.leave_out(f"{part}/{name}/{file}", why)
-                files = [file for file in files if file.name not in unreadable]
+                found = _unreadable(folder, files, settings.channels)
+                unreadable |= dict.fromkeys(found, "cannot be read as an image")
+            for file, why in sorted(unreadable.items()):
+                corrupt.leave_out(f"{part}/{name}/{file}", CorruptImageError(f"{folder / file}: {why}"))
+            files = [file for file in files if file.name not in unreadable]
             names += [f"{part}/{name}/{file.name}".encode() for file in files]
             sizes += [file.size for file in files]
             labels += [label] * len(files)
@@ -69,7 +70,9 @@ def read(settings: DataSettings) -> RawImages:
 
 def _root(settings: DataSettings) -> Path:
     root = settings.root
-    if root is None or not (root / "train").is_dir():
+    if root is None:
+        raise CCAError("data.root is not given; name the folder above train/nXXXXXXXX/*.JPEG")
+    if not (root / "train").is_dir():
         raise CCAError(f"data.root: {root} has no folder 'train'; name the one above train/nXXXXXXXX/*.JPEG")
     return root
 

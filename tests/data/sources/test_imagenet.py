@@ -136,6 +136,10 @@ def test_corrupt_images_are_named_counted_and_left_out_up_to_a_limit(root: Path,
     broken[0].write_bytes(broken[0].read_bytes()[:300])
     out = tmp_path / "images.npz"
     images.run(settings(root), out=out)  # nothing is decoded for a list
+    broken[0].with_name("empty.JPEG").touch()
+    with pytest.raises(CCAError, match=r"empty.JPEG: is empty; .*data.corrupt: skip"):
+        images.run(settings(root), out=tmp_path / "empty.npz")
+    broken[0].with_name("empty.JPEG").unlink()
     with pytest.raises(CCAError, match=r"_1.JPEG: cannot be read as an image .*data.corrupt: skip"):
         images.load(out).train_images[:3]
     counts = images.run(settings(root, corrupt="skip"), out=out)
