@@ -229,13 +229,13 @@ def why_unreadable(path: Path, error: Exception) -> str:
         return "empty; fetch it again"
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS in place of the file; fetch the file itself, as with `git lfs pull`"
-    if start.startswith((b"<!doctype", b"<html")):
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, no weights; fetch the file by its own address"
     if isinstance(error, pickle.UnpicklingError):
         return (
-            "damaged or not a plain PyTorch state dict (more than tensors and plain values, which would have "
-            "to be run); fetch it again or, if you trust it, load it yourself and save its weights alone"
+            "damaged or not a plain PyTorch state dict (more than tensors and plain values); fetch it again, "
+            "or have it saved with its weights alone"
         )
-    if start.startswith(b"pk"):  # an archive, without the table of contents at its end
+    if start.startswith(b"pk") and not zipfile.is_zipfile(path):  # the table of contents comes last
         return "damaged, as half a download is; fetch it again"
     return f"damaged or not a plain PyTorch state dict ({one_line(error)}); fetch it again"

@@ -231,6 +231,8 @@ def nulls(value: Any) -> Any:
     """Values of Snakemake's ``--config``, which reads ``null`` as text; that is no key's value."""
     if isinstance(value, dict):
         return {key: nulls(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [nulls(entry) for entry in value]
     return None if value == "null" else value
 
 

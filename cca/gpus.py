@@ -45,21 +45,24 @@ def check_job(device: str) -> None:
 def occupy(device: str) -> None:
     """Compute on GPUs that no other job of this user computes on; wait for them.
 
-    One becomes torch's current device; several are those that processes started from here see. A SLURM
-    job sees GPUs of its own, so that what runs in it waits for nothing else. With "auto" nothing is done.
+    One becomes torch's current device; several are those that processes started from here see. Within a step
+    of a SLURM job, which sees GPUs of its own, jobs wait for each other alone; there one for several GPUs
+    takes all that it sees, since a site may have given it another number. With "auto" nothing is done.
 
     Raises:
         CCAError: more than torch sees.
     """
-    count = wanted(device)
+    count, here = wanted(device), torch.cuda.device_count()
     if not count:
         return
-    here = torch.cuda.device_count()
+    step = [os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
+    if count > 1 and step[0]:
+        count = max(here, 1)
     if count > here:
         raise CCAError(f"--device {device}: torch sees {here} here")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(here)))).split(",")
-    whose = f"{os.getuid()}-{os.environ.get('SLURM_JOB_ID', 'none')}"
-    found, held = free(visible[:here], count, Path(tempfile.gettempdir(), f"cca-gpus-{whose}"))
+    folder = Path(tempfile.gettempdir(), f"cca-gpus-{os.getuid()}")
+    found, held = free(visible[:here], count, folder, "-".join([socket.gethostname(), *step]))
     _taken.append(held)
     if count == 1:
         torch.cuda.set_device(visible.index(found[0]))
@@ -67,18 +70,19 @@ def occupy(device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
 
 
-def free(names: list[str], count: int, folder: Path) -> tuple[list[str], ExitStack]:
+def free(names: list[str], count: int, folder: Path, group: str) -> tuple[list[str], ExitStack]:
     """Wait until ``count`` of the GPUs called ``names`` are free; return these, and what holds them.
 
-    All are taken at once, and who waits is passed by nobody, so that jobs of one and of several GPUs end.
+    Names are those of ``group``: another group has other GPUs. All are taken at once, and who waits is passed
+    by nobody, so that jobs of one and of several GPUs end.
     """
-    with exclusive(folder / "queue", wait=True):
+    with exclusive(folder / f"{group}-queue", wait=True):
         while True:
             found: list[str] = []
             with ExitStack() as held:
                 for name in names:
                     try:
-                        held.enter_context(exclusive(folder / name.replace("/", "_")))
+                        held.enter_context(exclusive(folder / f"{group}-{name.replace('/', '_')}"))
                     except CCAError:  # another job's
                         continue
                     found.append(name)

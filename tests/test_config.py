@@ -49,8 +49,10 @@ def test_overrides_are_merged_leaf_by_leaf() -> None:
 
 
 def test_null_is_nothing_as_snakemake_gives_it_too() -> None:
-    given = {"data": {"expected": "null"}, "theory": "null"}
-    assert nulls(given) == {"data": {"expected": None}, "theory": None}
+    assert nulls({"a": {"b": "null"}, "c": ["null", {"d": "null"}, 1]}) == {
+        "a": {"b": None},
+        "c": [None, {"d": None}, 1],
+    }
     paper = load_tier("paper", FOLDER, {"data": {"expected": "null"}})
     assert paper.data.expected is None
 

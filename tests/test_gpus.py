@@ -77,14 +77,14 @@ def test_gpus_are_held_by_one_job_and_who_waits_for_several_is_not_passed_by(
 
     def job(name: str, count: int) -> threading.Thread:
         def take() -> None:
-            found[name], kept[name] = free(names, count, tmp_path)
+            found[name], kept[name] = free(names, count, tmp_path, "here")
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
         return thread
 
     kept: dict[str, ExitStack] = {}
-    first, held = free(names, 1, tmp_path)
+    first, held = free(names, 1, tmp_path, "here")
     assert first == ["0"]
     both = job("both", 2)
     both.join(0.2)
@@ -120,18 +120,43 @@ def test_one_gpu_becomes_the_current_one_and_several_are_what_processes_see(
 
 
 @pytest.mark.parametrize("gpus", [2], indirect=True)
-def test_jobs_wait_for_those_of_their_own_allocation(
+def test_jobs_wait_for_those_of_their_own_slurm_step(
     gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two allocations call other GPUs by the same numbers."""
+    """Two steps call other GPUs by the same numbers."""
     current: list[int] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.setattr(module, "POLL", 0.01)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    occupy("gpu")
-    occupy("gpu")
-    monkeypatch.setenv("SLURM_JOB_ID", "2")
-    occupy("gpu")
-    assert current == [0, 1, 0]
+
+    def job() -> threading.Thread:
+        thread = threading.Thread(target=occupy, args=("gpu",), daemon=True)
+        thread.start()
+        thread.join(1)
+        return thread
+
+    jobs = [job() for _ in range(3)]
+    assert [thread.is_alive() for thread in jobs] == [False, False, True]
+    for name in ("SLURM_STEP_ID", "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "2")
+        assert not job().is_alive()
+    assert current == [0, 1, 0, 0]
+    module._taken[1].close()
+    jobs[2].join(10)
+    assert not jobs[2].is_alive() and current[-1] == 1
+
+
+@pytest.mark.parametrize("gpus", [4], indirect=True)
+@pytest.mark.parametrize("device", ["gpu:2", "gpu:8"])
+def test_a_slurm_job_for_several_gpus_takes_what_its_site_gave_it(
+    gpus: int, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    occupy(device)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"

@@ -1,5 +1,7 @@
 """Checksums of files from elsewhere: given, or recorded at first use; they hold from then on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +30,11 @@ def remember(out: Path, name: str, checksum: str) -> None:
     write_json(_record(out), known(out) | {name: checksum})
 
 
-def hold(path: Path, out: Path, given: str | None) -> str:
+@contextmanager
+def held(path: Path, out: Path, given: str | None) -> Iterator[str]:
     """The SHA-256 of a file that ``out`` is made of, held against the one given, or recorded beside ``out``.
 
-    What it was at its first use is recorded with `remember`, once the file has proved to be the right one.
+    It is recorded if the block comes to its end, for at its first use a file may prove to be the wrong one.
 
     Raises:
         CCAError: another file than is wanted, or than at first use.
@@ -43,7 +46,8 @@ def hold(path: Path, out: Path, given: str | None) -> str:
             f"{path}: its SHA-256 is {found}, not {wanted}: damaged, or another file than "
             f"{'was wanted' if given else 'at its first use'}; fetch it again or, if it is right, {mend}"
         )
-    return found
+    yield found
+    remember(out, str(path), found)
 
 
 def _record(out: Path) -> Path:

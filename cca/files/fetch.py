@@ -108,9 +108,11 @@ def _fetch(url: str, out: Path) -> Path:
 
 def _reason(error: requests.RequestException) -> str:
     """What broke, without the chain of calls that urllib3 tells first."""
-    inner = error.args[0] if error.args else error
-    told = " ".join(str(getattr(inner, "reason", inner)).split())
-    return re.sub(r"^HTTPS?Connection\w*\(.*?\): ", "", told)
+    inner: Exception = error
+    while deeper := [e for e in (getattr(inner, "reason", None), *inner.args) if isinstance(e, Exception)]:
+        inner = deeper[0]
+    words = [word for word in inner.args if isinstance(word, str)] or [str(inner)]
+    return re.sub(r"^HTTPS?Connection\w*\(.*?\): ", "", " ".join(words[-1].split()))
 
 
 def _is_busy(response: requests.Response) -> bool:

@@ -5,7 +5,6 @@ speeds are assumptions (`compute.MACHINES`). Times of targets are of one core or
 with more.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +13,14 @@ from cca.errors import CCAError
 from cca.plan import table
 from cca.plan.compute import MACHINES, Networks
 from cca.plan.images import training_split
-from cca.plan.jobs import needed, planned, targets
+from cca.plan.jobs import files_of, needed, planned, targets
 from cca.presets import override
 
 
 def run(
     tier: str, folder: Path, *, preset: str | None, machine: str | None, chosen: Sequence[str] = ()
 ) -> str:
-    """The plan of a tier as text; of targets ``chosen`` alone if any are given, with or without a suffix.
+    """The plan of a tier as text; of targets ``chosen`` alone if any are given.
 
     The machine, a name of `compute.MACHINES`, is by default ``cpu`` for a tier without GPUs, else ``a100``.
 
@@ -37,12 +36,8 @@ def run(
     networks = Networks(loaded, split.classes)
     jobs = planned(folder.parent.parent / "Snakefile", {"tier": tier, "preset": loaded.preset})
     known = targets(jobs)
-    chosen = [re.sub(r"\.(csv|md|tex|pdf|png|html)$", "", target) for target in chosen]
-    for target in chosen:
-        if target not in known:
-            raise CCAError(f"target '{target}' is not one of: {', '.join(known)}")
     if chosen:
-        jobs = needed(jobs, [file for target in chosen for file in known[target]])
+        jobs = needed(jobs, [file for target in chosen for file in files_of(target, known)])
     unit, seconds = ("minutes", 60) if name == "cpu" else ("GPU hours", 3600)
     costs = table.costs(jobs, loaded, networks, split, MACHINES[name], seconds)
     shown = f"tier {tier}" + (f", preset {loaded.preset}" if loaded.preset else "")

@@ -77,3 +77,15 @@ def targets(jobs: Iterable[Job]) -> dict[str, list[str]]:
             if re.fullmatch(r"(results|paper_figures)/\w+\.\w+", file) and job.rule.startswith("publish"):
                 found.setdefault(str(Path(file).with_suffix("")), []).append(file)
     return dict(sorted(found.items()))
+
+
+def files_of(target: str, known: dict[str, list[str]]) -> list[str]:
+    """The files of a target of `targets`, called by its name or by one of its files.
+
+    Raises:
+        CCAError: there is no such one.
+    """
+    for name, files in known.items():
+        if target in (name, *files):
+            return files
+    raise CCAError(f"target '{target}' is not one of: {', '.join(known)}")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cca import imports, models, plugins, tokenizers
 from cca.device import shapes_only
-from cca.files.checksums import Sha256, hold, remember
+from cca.files.checksums import Sha256, held
 from cca.settings import Settings, as_value_error
 
 
@@ -31,11 +31,10 @@ def run(settings: ImportedModelSettings, *, checkpoint: Path, tokenizer: Path, o
     Raises:
         CCAError: as `cca.imports.read`; another file than is wanted or than was imported before.
     """
-    checksum = hold(checkpoint, out, settings.sha256)
-    coder = tokenizers.load(tokenizer)
-    with shapes_only():
-        model = models.build(settings.family, settings.architecture, coder, settings.num_classes)
-    model.load_state_dict(imports.read(checkpoint, settings.family, model), assign=True)
-    models.save(out, model, coder, settings.family, settings.architecture)
-    remember(out, str(checkpoint), checksum)
+    with held(checkpoint, out, settings.sha256) as checksum:
+        coder = tokenizers.load(tokenizer)
+        with shapes_only():
+            model = models.build(settings.family, settings.architecture, coder, settings.num_classes)
+        model.load_state_dict(imports.read(checkpoint, settings.family, model), assign=True)
+        models.save(out, model, coder, settings.family, settings.architecture)
     return {"parameters": sum(p.numel() for p in model.parameters()), "sha256": checksum}

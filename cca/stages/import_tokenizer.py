@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cca import imports, plugins, tokenizers
 from cca.device import shapes_only
-from cca.files.checksums import Sha256, hold, remember
+from cca.files.checksums import Sha256, held
 from cca.settings import Settings, as_value_error
 
 
@@ -30,11 +30,10 @@ def run(settings: ImportedTokenizerSettings, *, checkpoint: Path, out: Path) -> 
     Raises:
         CCAError: as `cca.imports.read`; another file than is wanted or than was imported before.
     """
-    checksum = hold(checkpoint, out, settings.sha256)
-    with shapes_only():
-        tokenizer = tokenizers.build(settings.kind, settings.architecture)
-    state = imports.read(checkpoint, settings.kind, tokenizer)
-    tokenizer.load_state_dict(state, assign=True)
-    tokenizers.save(out, tokenizer, settings.kind, settings.architecture)
-    remember(out, str(checkpoint), checksum)
+    with held(checkpoint, out, settings.sha256) as checksum:
+        with shapes_only():
+            tokenizer = tokenizers.build(settings.kind, settings.architecture)
+        state = imports.read(checkpoint, settings.kind, tokenizer)
+        tokenizer.load_state_dict(state, assign=True)
+        tokenizers.save(out, tokenizer, settings.kind, settings.architecture)
     return {"parameters": sum(p.numel() for p in tokenizer.parameters()), "sha256": checksum}

@@ -14,7 +14,7 @@ from cca.errors import CCAError
 from cca.plan import memory
 from cca.plan.compute import MACHINES, Networks, operations, samples_of, seconds
 from cca.plan.images import Split, training_split
-from cca.plan.jobs import Job, needed, planned, targets
+from cca.plan.jobs import Job, files_of, needed, planned, targets
 from cca.plan.storage import size
 
 from ..smoke import command
@@ -181,3 +181,9 @@ def test_memory_counted_without_values_is_what_a_real_network_keeps(family: str)
 def test_of_what_is_not_known_one_line_says_so() -> None:
     with pytest.raises(CCAError, match=r"tier 'smokey' is not one of: .*smoke"):
         planned(REPOSITORY / "Snakefile", {"tier": "smokey"})
+    known = {"results/table2": ["results/table2.csv", "results/table2.md"]}
+    assert (
+        files_of("results/table2", known) == files_of("results/table2.md", known) == known["results/table2"]
+    )
+    with pytest.raises(CCAError, match=r"^target 'results/table2.pdf' is not one of: results/table2$"):
+        files_of("results/table2.pdf", known)

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cca.config import load_tier
 from cca.entries import Checkpoint
 
@@ -46,13 +48,18 @@ def test_a_file_that_is_here_is_used_in_its_place() -> None:
     assert given.place == Path("weights/var_d16.pth") and given.download is None
 
 
-def test_the_authors_finetuned_weights_alone_need_no_image_and_no_training(
-    tmp_path: Path, snakemake: Callable[..., subprocess.CompletedProcess]
+@pytest.mark.parametrize(
+    ("finetune", "images"), [("released_lambda=50", False), ("cca_lambda=50", True)], ids=["released", "ours"]
+)
+def test_the_authors_finetuned_weights_need_no_image_and_no_training(
+    tmp_path: Path, snakemake: Callable[..., subprocess.CompletedProcess], finetune: str, images: bool
 ) -> None:
-    rows = "[{model: var-d16, finetune: released_lambda=50}]"
+    rows = f"[{{model: var-d16, finetune: {finetune}}}]"
     config = ("tier=paper", f"tables={{table2: {{measured: {rows}}}}}")
     run = snakemake(tmp_path, "-n", "results/table2.md", config=config)
     assert run.returncode == 0, run.stderr[-2000:]
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout.partition("Job stats:")[2], re.M))
-    assert {"download", "import_tokenizer", "import_finetune", "sample", "evaluate", "table"} <= set(jobs)
-    assert not {"data", "encode", "codes", "pairs", "finetune"} & set(jobs)
+    assert {"download", "import_tokenizer", "sample", "evaluate", "table"} <= set(jobs)
+    wanted = {"data", "encode", "codes", "pairs", "finetune"}
+    assert wanted & set(jobs) == (wanted if images else set())
+    assert ("import_finetune" in jobs) is not images

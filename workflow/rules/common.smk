@@ -161,7 +161,8 @@ def weights_option(wildcards, input):
 
 
 onstart:
-    if images_missing and any(job.rule.name == "data" for job in workflow.dag.needrun_jobs()):
+    images = set(rules.data.output)
+    if images_missing and any(images & {*job.input, *job.output} for job in workflow.dag.needrun_jobs()):
         sys.exit(f"error: {images_missing}")
     if workflow.local_exec:  # jobs of a cluster may have the GPUs that its login node lacks
         try:

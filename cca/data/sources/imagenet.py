@@ -42,7 +42,8 @@ def read(settings: DataSettings) -> RawImages:
     found is kept in the user's cache, class by class, so that a killed search goes on.
 
     Raises:
-        CCAError: no such folder, class folders missing, too many or empty, or too many corrupt images.
+        CCAError: no such folder, class folders missing, too many or empty, an empty image, or too many
+            corrupt ones.
     """
     names, sizes, labels, heldout = [], [], [], []
     corrupt = Corrupt(settings.corrupt, settings.corrupt_limit)
@@ -53,10 +54,11 @@ def read(settings: DataSettings) -> RawImages:
             folder = root / part / name
             if not files:
                 raise CCAError(f"{folder}: no images in this class")
-            unreadable = {file.name: "is empty" for file in files if not file.size}
+            unreadable = {}
             if settings.corrupt == "skip":
                 found = _unreadable(folder, files, settings.channels)
-                unreadable |= dict.fromkeys(found, "cannot be read as an image")
+                unreadable = dict.fromkeys(found, "cannot be read as an image")
+            unreadable |= {file.name: "is empty" for file in files if not file.size}
             for file, why in sorted(unreadable.items()):
                 corrupt.leave_out(f"{part}/{name}/{file}", CorruptImageError(f"{folder / file}: {why}"))
             files = [file for file in files if file.name not in unreadable]
