@@ -52,9 +52,10 @@ def occupy(device: str) -> None:
     Raises:
         CCAError: more than torch sees.
     """
-    count, here = wanted(device), torch.cuda.device_count()
+    count = wanted(device)
     if not count:
         return
+    here = torch.cuda.device_count()
     step = [os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
     if count > 1 and step[0]:
         count = max(here, 1)
