@@ -1,12 +1,14 @@
 """What a tier's sections must agree on: names, sizes, files, and the experiments that artefacts ask for."""
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cca import models, plugins, tokenizers
+from cca import models, objectives, plugins, tokenizers
 from cca import resources as cluster
 from cca.device import shapes_only
 from cca.entries import ImportedFinetune, ImportedModel, TrainedTokenizer
@@ -55,6 +57,7 @@ def check(tier: "Tier") -> None:
     _check_external(tier)
     _check_imported_finetunes(tier)
     _check_experiments(tier)
+    _check_claims(tier)
     _check_sections(tier)
     _check_pitfalls(tier)
 
@@ -215,12 +218,31 @@ def _check_experiments(tier: "Tier") -> None:
                 f"an experiment names the finetune '{e.finetune}' of '{e.model}', but "
                 f"finetunes.{e.finetune}.checkpoints has no file for that model"
             )
-        if e.seed < 0:
-            raise CCAError(f"an experiment of '{e.model}' has the seed {e.seed}: seeds are 0 or more")
         _check_spelling("guidance scale", e.scale)
     for name in tier.models:
         for finetune in tier.finetunes:
             _check_spelling("mask rate", tier.mask_rate(name, finetune))
+
+
+def _check_claims(tier: "Tier") -> None:
+    """Sweeps rise along their axes, and the finetune without masking differs in nothing else."""
+    for entry in tier.claims.models if tier.claims else ():
+        where = f"claims of '{entry.model}'"
+        _check_rises(f"{where}: cfg_sweep", entry.cfg_sweep)
+        for key, parameter in (("lambda_sweep", "lam"), ("beta_sweep", "beta")):
+            names = getattr(entry, key)
+            found = [objectives.bind(tier.finetunes[name].objective).keywords for name in names]
+            _check_rises(f"{where}: {key} {', '.join(names)}", [values.get(parameter) for values in found])
+        if (both := entry.combined) and both.unmasked:
+            one, other = (tier.finetunes[name].objective for name in (both.finetune, both.unmasked))
+            if objectives.bind(one).keywords != objectives.bind(other).keywords:
+                raise CCAError(f"{where}: '{both.finetune}' and '{both.unmasked}' differ in their objectives")
+
+
+def _check_rises(where: str, values: Sequence[float | None]) -> None:
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values) or any(after <= before for before, after in pairwise(numbers)):
+        raise CCAError(f"{where}: the values of a sweep must rise, and these are {list(values)}")
 
 
 def _check_sections(tier: "Tier") -> None:

@@ -26,6 +26,7 @@ from cca.external import External
 from cca.files import read_yaml
 from cca.files.fetch import FetchSettings
 from cca.pitfalls.plan import PitfallsSettings, TierPitfalls
+from cca.report.claims import ClaimsSettings
 from cca.report.claims.roles import TierClaims
 from cca.report.figures import Figure, FigureSettings
 from cca.report.tables import Table, TableSettings
@@ -148,9 +149,12 @@ class Tier(Settings):
 
     def mask_rate(self, model: str, finetune: str) -> float:
         """Share of masked pairs that a finetune of a model sees."""
-        entry = self.finetunes[finetune]
-        rate = None if isinstance(entry, ImportedFinetune) else entry.mask_rate
+        rate = self._own_mask_rate(finetune)
         return self.models[model].pairs.mask_rate if rate is None else rate
+
+    def _own_mask_rate(self, finetune: str) -> float | None:
+        entry = self.finetunes[finetune]
+        return None if isinstance(entry, ImportedFinetune) else entry.mask_rate
 
     def pairs(self, model: str, mask_rate: float) -> PairsSettings:
         """Settings of stage ``pairs``."""
@@ -164,7 +168,8 @@ class Tier(Settings):
 
     def fakes(self, model: str) -> FakesSettings:
         """Settings of stage ``fakes``."""
-        return FakesSettings(batch_size=self.models[model].sampling.batch_size)
+        sampling = self.models[model].sampling
+        return FakesSettings(batch_size=sampling.batch_size, precision=sampling.precision)
 
     def contrasts_samples(self, finetune: str) -> bool:
         """Whether a finetune's negatives are samples of the base model."""
@@ -198,9 +203,23 @@ class Tier(Settings):
             draws=self.pitfalls.draws(self.shards),
         )
 
+    def judged_claims(self) -> ClaimsSettings:
+        """Settings of stage ``claims``, of a tier that has the section."""
+        assert self.claims is not None
+        models = {entry.model: self.models[entry.model] for entry in self.claims.models}
+        return ClaimsSettings(
+            benchmark=self.benchmark,
+            titles={name: model.title for name, model in models.items()},
+            families={name: model.making.family for name, model in models.items()},
+            imported=sorted(name for name, entry in self.finetunes.items() if entry.imported),
+            content=self.claims,
+        )
+
     def cost_of(self, model: str) -> CostSettings:
         """Settings of stage ``cost``."""
-        return CostSettings(guidance=self.models[model].sampling.guidance, **self.cost.model_dump())
+        sampling = self.models[model].sampling
+        of_model = {"guidance": sampling.guidance, "precision": sampling.precision}
+        return CostSettings(**of_model, **self.cost.model_dump())
 
     def table(self, name: str) -> TableSettings:
         """Settings of stage ``report table``."""
@@ -223,6 +242,11 @@ class Tier(Settings):
             "tokenizers": {e.model: self.models[e.model].tokenizer for e in shown},
             "objectives": {
                 e.finetune: self.finetunes[e.finetune].objective for e in shown if e.finetune != BASE
+            },
+            "mask_rates": {
+                e.finetune: rate
+                for e in shown
+                if e.finetune != BASE and (rate := self._own_mask_rate(e.finetune)) is not None
             },
         }
 

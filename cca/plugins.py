@@ -45,5 +45,7 @@ def configure(package: str, name: str, schema: str, values: object) -> Any:
 
 def configure_all(package: str, schema: str, section: dict[str, object]) -> dict[str, Settings]:
     """`configure` every entry of a section whose keys name plug-ins; for use as a validator."""
+    if not isinstance(section, dict):
+        raise ValueError("a mapping is wanted; {} for none")
     with as_value_error():
         return {name: configure(package, name, schema, values) for name, values in section.items()}

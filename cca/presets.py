@@ -49,3 +49,16 @@ def check_machine(preset: str | None) -> None:
         raise CCAError(
             "preset 'gpu' wants a GPU, and torch sees none here: use preset=cpu, or plan only (snakemake -n)"
         )
+
+
+def check_cluster(preset: str | None, given: str | None) -> None:
+    """Raise a `CCAError` if jobs on other nodes, which read the tier anew, might take another preset.
+
+    Args:
+        preset: the one taken here; None for a tier without presets.
+        given: what the command line says.
+    """
+    if preset and given != preset:
+        raise CCAError(
+            f"each job would choose its preset by its own node: give --config preset={CPU} or preset={GPU}"
+        )

@@ -25,7 +25,7 @@ RULES = {
 }
 """Rules whose jobs are heavy; all others are content with a profile's ``default-resources``."""
 
-LARGE = {"data", "import_model", "import_tokenizer"}
+LARGE = {"codes", "data", "heldout", "import_model", "import_tokenizer", "pairs"}
 """Rules that need no GPU and are heavy with large images or weights only: they have an entry of their own, or
 are content too."""
 
@@ -112,7 +112,7 @@ def check(resources: dict[str, Resources]) -> None:
     """Hold entries against the rules.
 
     Raises:
-        CCAError: an entry of a rule that takes none, or several nodes for a rule that computes on one.
+        CCAError: an entry of a rule that takes none, or more nodes or GPUs than a rule computes on.
     """
     for name, asked in resources.items():
         if name not in RULES | LARGE | {DEFAULT}:
@@ -121,3 +121,6 @@ def check(resources: dict[str, Resources]) -> None:
         if asked.nodes > 1 and name not in TOGETHER:
             able = " and ".join(f"'{rule}'" for rule in sorted(TOGETHER))
             raise CCAError(f"key 'resources.{name}.nodes': only {able} compute on several nodes")
+        if asked.gpus > (0 if name in LARGE else 1) and name not in TOGETHER:
+            most = "no GPU" if name in LARGE else "one GPU; only 'finetune' and 'pretrain' take several"
+            raise CCAError(f"key 'resources.{name}.gpus': {asked.gpus}, but it computes on {most}")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from cca.errors import CCAError
 
@@ -65,10 +65,15 @@ def as_value_error() -> Iterator[None]:
         raise ValueError(str(error)) from None
 
 
-def check_distinct(key: str, values: list) -> None:
-    """Raise a `ValueError` that names ``key`` where a value is given twice."""
+def distinct(values: list) -> list:
+    """The values; a `ValueError` where one is given twice, which would count one run as several."""
     if len(set(values)) < len(values):
-        raise ValueError(f"{key} {values} are not different from each other")
+        raise ValueError(f"{values} are not different from each other")
+    return values
+
+
+Seeds = Annotated[list[NonNegativeInt], AfterValidator(distinct)]
+"""Seeds over which a mean is taken."""
 
 
 def _fields_at(schema: type[Settings], path: tuple[int | str, ...]) -> list[str]:

@@ -57,11 +57,16 @@ def test_null_is_nothing_as_snakemake_gives_it_too() -> None:
     assert paper.data.expected is None
 
 
+CLAIMS = {"model": "llamagen-s"}
+COMBINED = {"finetune": "cca_lambda=1", "scales": [1]}
+LATE = {"start": 100_000, "optimisation": {"learning_rate": 1}}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ({"pitfalls": {"seeds": [0]}}, "key 'pitfalls.seeds': List should have at least 2 items"),
-        ({"pitfalls": {"seeds": [1, 1]}}, "seeds [1, 1] are not different from each other"),
+        ({"pitfalls": {"seeds": [1, 1]}}, "key 'pitfalls.seeds': [1, 1] are not different from each other"),
         ({"pitfalls": {"model": "gpt"}}, "an experiment names the model 'gpt', not one of: "),
         ({"pitfalls": {"sampling": {"x": {"topk": 1}}}}, "pitfalls.sampling.x: unknown key 'topk'"),
         ({"pitfalls": {"sampling": {"samples": {}}}}, "pitfalls.sampling: the name 'samples' is taken"),
@@ -136,7 +141,10 @@ def test_null_is_nothing_as_snakemake_gives_it_too() -> None:
         ({"shards": 0}, "key 'shards': Input should be greater than or equal to 1, got 0"),
         ({"models": {"llamagen-s": {"pairs": {"visits": "many"}}}}, "models.llamagen-s.pairs.visits"),
         ({"shards": 1000}, "key 'shards': 1000, but models.llamagen-s.sampling has 20 batches"),
-        ({"figures": {"fig4_lambda_sweep": {"seeds": [-1]}}}, "has the seed -1"),
+        (
+            {"figures": {"fig4_lambda_sweep": {"seeds": [-1]}}},
+            "key 'seeds.0': Input should be greater than or equal to 0",
+        ),
         (
             {"finetunes": {"dpo": {"mask_rate": 1e-5}}},
             "a mask rate is 1e-05: it must be 0 or more, with at most six",
@@ -184,6 +192,41 @@ def test_null_is_nothing_as_snakemake_gives_it_too() -> None:
                 },
             },
             "perceptual.share [0.7, 1.0] overlaps classifier.share [0.0, 0.8]",
+        ),
+        ({"tables": None}, "key 'tables': a mapping is wanted; {} for none"),
+        ({"tables": {"table3": {"seeds": [0, 0]}}}, "key 'seeds': [0, 0] are not different from each other"),
+        (
+            {"resources": {"sample": {"gpus": 2}}},
+            "key 'resources.sample.gpus': 2, but it computes on one GPU",
+        ),
+        ({"resources": {"data": {"gpus": 1}}}, "key 'resources.data.gpus': 1, but it computes on no GPU"),
+        (
+            {"claims": {"models": [CLAIMS | {"cfg_sweep": [1, 0]}]}},
+            "cfg_sweep: the values of a sweep must rise",
+        ),
+        (
+            {"claims": {"models": [CLAIMS | {"lambda_sweep": ["cca_lambda=1", "cca_lambda=0.3"]}]}},
+            "lambda_sweep cca_lambda=1, cca_lambda=0.3: the values of a sweep must rise, and these are [1.0",
+        ),
+        (
+            {"claims": {"models": [CLAIMS | {"beta_sweep": ["sft"]}]}},
+            "beta_sweep sft: the values of a sweep must rise, and these are [None]",
+        ),
+        (
+            {"claims": {"models": [CLAIMS | {"combined": COMBINED | {"unmasked": "cca_lambda=3"}}]}},
+            "'cca_lambda=1' and 'cca_lambda=3' differ in their objectives",
+        ),
+        (
+            {"tokenizers": {"vq": {"training": {"adversarial": LATE}}}},
+            "adversarial.start 100000 is not below steps",
+        ),
+        (
+            {"theory": {"paths": {"rates": {"even": -1}}}},
+            "key 'theory.paths.rates.even': Input should be great",
+        ),
+        (
+            {"models": {"llamagen-s": {"finetuning": {"optimisation": {"betas": [0.9, 1]}}}}},
+            "finetuning.optimisation.betas.1': Input should be less than 1",
         ),
         (
             {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},

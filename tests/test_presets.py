@@ -11,7 +11,7 @@ from cca import presets
 from cca.cli import app
 from cca.config import load_tier
 from cca.errors import CCAError
-from cca.presets import check_machine, take
+from cca.presets import check_cluster, check_machine, take
 
 FOLDER = Path(__file__).parents[1] / "workflow/config"
 FILE = {
@@ -74,6 +74,14 @@ def test_a_gpu_preset_without_a_gpu_can_be_read_but_not_run(gpu: bool) -> None:
     else:
         with pytest.raises(CCAError, match="preset 'gpu' wants a GPU, and torch sees none here"):
             check_machine("gpu")
+
+
+def test_a_cluster_wants_the_preset_by_name() -> None:
+    check_cluster(None, None)
+    check_cluster("gpu", "gpu")
+    for given in (None, "auto"):
+        with pytest.raises(CCAError, match="give --config preset=cpu or preset=gpu"):
+            check_cluster("gpu", given)
 
 
 def test_the_printed_tier_says_its_preset_and_loads_as_the_same_sizes(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cca.evaluate.protocol import EvaluationSettings
 from cca.experiments import BASE, Experiment
-from cca.settings import Settings, check_distinct
+from cca.settings import Seeds, Settings
 
 MEASURED = Path("pitfalls", "pitfalls.json")
 """Where the measurements are, below a tier's results."""
@@ -18,16 +18,11 @@ class TierPitfalls(Settings):
     model: str
     finetune: str = BASE
     scale: float = Field(ge=0, description="the right guidance scale")
-    seeds: list[int] = Field(min_length=2, description="all show the noise; mistakes are made with the first")
+    seeds: Seeds = Field(min_length=2, description="all show the noise; mistakes are made with the first")
     splits: int = Field(default=10, ge=1, description="of the Inception Score: 50,000 samples are 10")
     sampling: dict[str, dict] = Field(
         default={}, description="by name: what is changed in the model's sampling settings"
     )
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> "TierPitfalls":
-        check_distinct("seeds", self.seeds)
-        return self
 
     def experiment(self, seed: int, scale: float) -> Experiment:
         """Samples of the model with a seed and a scale."""

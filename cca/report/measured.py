@@ -22,6 +22,9 @@ class Context(Settings):
     benchmark: str
     titles: dict[str, str] = Field(description="the name of each model as it is printed")
     objectives: dict[str, dict] = Field(default={}, description="the objective of each finetune")
+    mask_rates: dict[str, float] = Field(
+        default={}, description="of the finetunes that do not take their model's"
+    )
     external: dict[str, External] = Field(default={}, description="other systems, where they have rows")
     tokenizers: dict[str, str] = Field(default={}, description="the tokenizer of each model")
     inception: bool = Field(default=False, description="whether FID by Inception's features is shown too")
@@ -134,10 +137,16 @@ class Measured:
         """
         name, *parameters = self.objective(finetune).items()
         shown = ((key, f"{v:g}" if isinstance(v, int | float) else v) for key, v in parameters)
-        values = ", ".join(f"{style.SYMBOLS.get(key, key)} = {text}" for key, text in shown)
-        method = style.look(name[1])["label"] + (f" ({values})" if values else "")
-        others = [self.objective(other) for other in self.context.objectives if other != finetune]
-        return f"{method} [{finetune}]" if self.objective(finetune) in others else method
+        values = [f"{style.SYMBOLS.get(key, key)} = {text}" for key, text in shown]
+        if (rate := self.context.mask_rates.get(finetune)) is not None:
+            values.append(f"mask rate {rate:g}" if rate else "no masking")
+        method = style.look(name[1])["label"] + (f" ({', '.join(values)})" if values else "")
+        others = [self.training(other) for other in self.context.objectives if other != finetune]
+        return f"{method} [{finetune}]" if self.training(finetune) in others else method
+
+    def training(self, finetune: str) -> dict:
+        """`objective`, and the mask rate where it is not the model's: what a finetune is named after."""
+        return self.objective(finetune) | {"mask_rate": self.context.mask_rates.get(finetune)}
 
 
 def _over_seeds(name: str, values: list[float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cca import models, tokenizers
-from cca.device import autocast, pick
+from cca.device import Precision, autocast, pick
 from cca.files import write_json
 from cca.guidance import Guidance
 from cca.models import ARModel
@@ -35,6 +35,7 @@ class CostSettings(Cost):
     """The same for one model."""
 
     guidance: Guidance = Field(default=Guidance(), description="the model's; its scale plays no part")
+    precision: Precision = Field(default="auto", description="the one in which the model is sampled")
 
 
 def run(settings: CostSettings, *, model: Path, tokenizer: Path, out: Path) -> dict:
@@ -51,7 +52,7 @@ def run(settings: CostSettings, *, model: Path, tokenizer: Path, out: Path) -> d
     uniforms = torch.from_numpy(sample_uniforms(0, index, network.num_tokens)).to(device)
 
     def draw(scale: float) -> None:
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), autocast(device, settings.precision):
             network.sample(labels, settings.guidance.model_copy(update={"scale": scale}), uniforms)
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cca import models, tokenizers
 from cca.data import codes as code_data
-from cca.device import autocast, pick
+from cca.device import Precision, autocast, pick
 from cca.files import write_npz
 from cca.guidance import Guidance
 from cca.rng import sample_uniforms
@@ -21,6 +21,7 @@ class FakesSettings(Settings):
     """How the samples are drawn: from the model's own distribution, so without guidance or truncation."""
 
     batch_size: int = Field(default=250, ge=1)
+    precision: Precision = Field(default="auto", description="the one in which the model is sampled")
 
 
 def run(
@@ -34,7 +35,7 @@ def run(
     for start in tqdm(range(0, len(labels), settings.batch_size), desc="fakes"):
         batch = np.arange(start, min(start + settings.batch_size, len(labels)))
         uniforms = sample_uniforms(seed, batch, model.num_tokens, stream="fakes")
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), autocast(device, settings.precision):
             wanted = torch.from_numpy(labels[batch]).to(device)
             drawn = model.sample(wanted, Guidance(), torch.from_numpy(uniforms).to(device))
         fakes[batch] = drawn.cpu().numpy()

@@ -54,8 +54,8 @@ def run(
     Any number of processes sees the same pairs in the same batches, and with dropout draws the same masks for
     the same micro-batches: theirs must be as large.
 
-    Logs, a row a step, the mean of g over positives and over true negatives, and the share of
-    those pairs with g_pos > g_neg.
+    Logs, a row a step, the mean of g over positives and over true negatives, of the pairs that have one and
+    are not masked, and the share of these pairs with g_pos > g_neg.
 
     Raises:
         CCAError: files that do not belong together or to the objective, fewer pairs than a batch, a NaN loss.
@@ -81,7 +81,9 @@ def run(
         with autocast(device, settings.precision):
             log_prob = network(sides.tokens.flatten(0, 1), sides.labels.flatten())
         g = log_prob.view(2, -1) - torch.from_numpy(reference[:, batch]).to(device)
-        return objective(g[0], g[1], sides.positive_pair), contrast(g.detach(), sides.positive_pair)
+        unconditional = sides.labels[0] == model.num_classes
+        no_contrast = sides.positive_pair | unconditional
+        return objective(g[0], g[1], sides.positive_pair), contrast(g.detach(), no_contrast)
 
     optimise(
         model,
@@ -102,12 +104,15 @@ def run(
     return {"steps": steps, "pairs": steps * settings.batch_size, "processes": team.count}
 
 
-def contrast(g: Tensor, positive_pair: Tensor) -> dict[str, Tensor]:
-    """What is logged of g (2, B): one number a pair, NaN where the second label is no true negative.
+def contrast(g: Tensor, left_out: Tensor) -> dict[str, Tensor]:
+    """What is logged of g (2, B): one number a pair, NaN for those ``left_out`` (B,).
+
+    These are the pairs whose second side is no true negative, and where negatives are samples, which all are,
+    the masked ones.
 
     ``g_pos``, ``g_neg``: change of the log-likelihood under the own and under the negative label, in
     nats an image; ``accuracy``: 1 if g_pos > g_neg, else 0.
     """
-    g_pos, g_neg = g.masked_fill(positive_pair, torch.nan)
-    accuracy = (g_pos > g_neg).float().masked_fill(positive_pair, torch.nan)
+    g_pos, g_neg = g.masked_fill(left_out, torch.nan)
+    accuracy = (g_pos > g_neg).float().masked_fill(left_out, torch.nan)
     return {"g_pos": g_pos, "g_neg": g_neg, "accuracy": accuracy}

@@ -47,6 +47,12 @@ class TokenizerTraining(Settings):
             raise ValueError("l1 and l2 are both 0, so that nothing would be reconstructed")
         return self
 
+    @model_validator(mode="after")
+    def _discriminator_takes_part(self) -> "TokenizerTraining":
+        if self.adversarial and self.adversarial.start >= self.steps:
+            raise ValueError(f"adversarial.start {self.adversarial.start} is not below steps {self.steps}")
+        return self
+
     def revives(self, step: int) -> bool:
         """Whether codes are moved after ``step`` (from 0)."""
         done = step + 1

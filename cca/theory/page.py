@@ -159,10 +159,12 @@ def others(rows: pd.DataFrame) -> list[str]:
     """Where DPO and unlearning go."""
     texts = []
     on_path = rows[rows["kind"].isin(GEOMETRIES) & rows["method"].isin(["dpo", "unlearn"])]
-    for (kind, method), path in on_path.groupby(["kind", "method"], sort=False):
+    given = ["kind", "method", "beta", "lam"]
+    for (kind, method, beta, lam), path in on_path.groupby(given, sort=False, dropna=False):
+        name = method + "".join(f", {key} = {v:g}" for key, v in (("β", beta), ("λ", lam)) if pd.notna(v))
         before, last = path.iloc[max(0, len(path) - 2)], path.iloc[-1]
         texts.append(
-            f"After {last['step']:g} {kind} steps {method} is KL {estimate(last, 'kl')} from the target of "
+            f"After {last['step']:g} {kind} steps {name} is KL {estimate(last, 'kl')} from the target of "
             f"s* = {_scale(last)}; log p of positives and negatives has changed by "
             f"{last['g_pos']:.2g} and {last['g_neg']:.2g}, after {before['step']:g} by "
             f"{before['g_pos']:.2g} and {before['g_neg']:.2g}."

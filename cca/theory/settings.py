@@ -1,15 +1,17 @@
 """What is computed of which worlds."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from cca.objectives import Objective, bind, contrasts_samples
-from cca.settings import Settings, check_distinct
+from cca.settings import Settings, distinct
 from cca.theory.paths import Geometry
 
 SUMMARY = Path("theory", "theory.csv")
 """Where the results are, below a tier's."""
+Amounts = Annotated[list[NonNegativeFloat], AfterValidator(distinct)]
 
 
 def described(objective: dict) -> dict:
@@ -22,7 +24,7 @@ class Paths(Settings):
     """Gradient descent from the pretrained model."""
 
     objectives: list[Objective] = Field(min_length=1)
-    rates: dict[Geometry, float] = Field(min_length=1, description="learning rate of each geometry")
+    rates: dict[Geometry, PositiveFloat] = Field(min_length=1, description="learning rate of each geometry")
     steps: list[int] = Field(min_length=1, description="when to look, in rising order")
 
     @model_validator(mode="after")
@@ -49,22 +51,18 @@ class TheorySettings(Settings):
     tokens: int = Field(ge=2, le=256, description="kinds of tokens, V")
     length: int = Field(ge=1, le=8, description="tokens in a sequence")
     labels: int = Field(ge=2)
-    informativeness: list[float] = Field(min_length=1, description="how much sequences tell of labels")
-    scales: list[float] = Field(min_length=1, description="s of CFG")
-    betas: list[float] = Field(min_length=1, description="of CCA's minimisers")
-    lams: list[float] = Field(min_length=1, description="of CCA's and unlearning's minimisers")
+    informativeness: Amounts = Field(min_length=1, description="how much sequences tell of labels")
+    scales: Amounts = Field(min_length=1, description="s of CFG")
+    betas: Annotated[list[PositiveFloat], AfterValidator(distinct)] = Field(
+        min_length=1, description="of CCA's minimisers"
+    )
+    lams: Amounts = Field(min_length=1, description="of CCA's and unlearning's minimisers")
     paths: Paths
 
     @model_validator(mode="after")
     def _can_be_enumerated(self) -> "TheorySettings":
         if self.tokens**self.length > 256:
             raise ValueError(f"tokens ** length is {self.tokens**self.length}; it may be 256 at most")
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_is_given_twice(self) -> "TheorySettings":
-        for key in ("informativeness", "scales", "betas", "lams"):
-            check_distinct(key, getattr(self, key))
         return self
 
     def uses(self) -> set[str]:

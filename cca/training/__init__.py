@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -30,12 +30,14 @@ from cca.training.progress import (
     set_random_state,
 )
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Optimisation(Settings):
     """AdamW with gradient clipping; a linear warm-up, then the rate stays or falls to the last step."""
 
     learning_rate: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: float = Field(default=0.05, ge=0, description="of tensors of two or more dimensions only")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     warmup_steps: int = Field(default=0, ge=0)

@@ -62,12 +62,17 @@ def results(tmp_path: Path) -> Path:
 
 
 def judged(
-    results: Path, entry: dict, seeds: tuple[int, ...] = (0, 1, 2), sweep_seeds: tuple[int, ...] = (0, 1, 2)
+    results: Path,
+    entry: dict,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    sweep_seeds: tuple[int, ...] = (0, 1, 2),
+    imported: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     settings = claims.ClaimsSettings(
         benchmark="made-up",
         titles={"m": "Model-M"},
         families={"m": "llamagen"},
+        imported=list(imported),
         content={"seeds": seeds, "sweep_seeds": sweep_seeds, "models": [entry]},
     )
     out = results / "claims/claims.csv"
@@ -157,6 +162,16 @@ def test_a_metric_without_a_value_decides_nothing(results: Path) -> None:
     row = judged(results, ENTRY).loc["cca_closes_gap"]
     assert row["verdict"] == "inconclusive"
     assert "cca.fid -: share of the gap -, undecided" in row["measured"]
+
+
+def test_imported_finetunes_are_judged_without_logs(results: Path) -> None:
+    for log in results.rglob("*.log.csv"):
+        log.unlink()
+    frame = judged(results, ENTRY, imported=("cca", "dpo", "unlearn"))
+    assert frame.loc["cca_closes_gap", "verdict"] == "reproduced"
+    assert frame.loc["dpo_collapses", "note"] == "not measured: g_pos of dpo, which is imported"
+    played = TierClaims(seeds=[0], sweep_seeds=[0], models=[ModelClaims(**ENTRY)])
+    assert [path.parts[1] for path in played.files(["dpo"]) if path.suffix == ".csv"] == ["cca", "unlearn"]
 
 
 def test_what_a_tier_does_not_measure_is_inconclusive_and_stays_in_the_table(results: Path) -> None:

@@ -88,6 +88,14 @@ def test_titles_are_unique_and_parameters_may_be_text(monkeypatch: pytest.Monkey
     assert only.title("m", "e") == "Model-M +mine (kind = hinge, margin = 5)"
 
 
+def test_a_mask_rate_of_its_own_is_part_of_a_finetunes_name() -> None:
+    specs = {name: {"name": "cca", "lam": 0.3} for name in ("a", "b", "c")}
+    context = measured.Context(**CONTEXT | {"objectives": specs, "mask_rates": {"b": 0, "c": 0.5}})
+    methods = [measured.Measured(Path(), context).method(name) for name in specs]
+    common = "CCA (β = 0.02, λ = 0.3"
+    assert methods == [f"{common})", f"{common}, no masking)", f"{common}, mask rate 0.5)"]
+
+
 def test_a_title_is_escaped_on_its_page() -> None:
     assert "<title>a &lt; b</title>" in html.page("a < b", pd.DataFrame())
     page = html.page("t", pd.DataFrame({"x": ["p"]}), pd.DataFrame({"y": ["q"]}))

@@ -83,6 +83,21 @@ def test_ddo_learns_to_tell_images_from_samples(files: dict[str, Path], tmp_path
     assert log["accuracy"][-1] > 0.6
 
 
+def test_masked_pairs_are_no_part_of_what_ddo_logs(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out, contrast = [], finetune.contrast
+    monkeypatch.setattr(finetune, "contrast", lambda g, left: left_out.append(left) or contrast(g, left))
+    score.run(score.ScoreSettings(), **files, out=tmp_path / "scores.npz", seed=0)
+    settings = finetune.FinetuneSettings(
+        batch_size=20, optimisation={"learning_rate": 1e-2}, objective={"name": "ddo"}
+    )
+    out = tmp_path / "model.safetensors"
+    finetune.run(settings, **files, scores=tmp_path / "scores.npz", out=out, seed=0)
+    masked = epoch(files).pairs.masked
+    assert torch.cat(left_out).tolist() == masked.tolist() and masked.any()
+
+
 @pytest.mark.parametrize(("name", "needs"), [("ddo", "needs"), ("dpo", "takes no")])
 def test_an_objective_without_its_kind_of_negatives_is_refused(
     files: dict[str, Path], tmp_path: Path, name: str, needs: str

@@ -134,7 +134,7 @@ def test_a_world_without_information_has_no_scale(tmp_path: Path) -> None:
             {"paths": SETTINGS.paths.model_dump() | {"objectives": [{"name": "dpo"}] * 2}},
             "two objectives",
         ),
-        ({"lams": [1, 1.0]}, "lams [1.0, 1.0] are not different from each other"),
+        ({"lams": [1, 1.0]}, "key 'lams': [1.0, 1.0] are not different from each other"),
     ],
 )
 def test_impossible_settings_are_one_line(change: dict, message: str) -> None:

@@ -7,7 +7,7 @@ if tier.claims:
 
     rule claims:
         input:
-            files=[f"{RESULTS}/{path}" for path in tier.claims.files()],
+            files=tier.judged_claims().files(Path(RESULTS)),
             claims=WORKFLOW / "resources/claims.yaml",
             reported=sorted((WORKFLOW / "resources/reported").glob("*.csv")),
         output:
@@ -19,16 +19,7 @@ if tier.claims:
                 category="Claims",
             ),
         params:
-            settings=settings(
-                {
-                    "benchmark": tier.benchmark,
-                    "titles": {entry.model: tier.models[entry.model].title for entry in tier.claims.models},
-                    "families": {
-                        entry.model: tier.models[entry.model].making.family for entry in tier.claims.models
-                    },
-                    "content": tier.claims.model_dump(mode="json"),
-                }
-            ),
+            settings=settings(tier.judged_claims()),
             code=digest("cca.report.claims"),
             results=lambda w: RESULTS,
             reported=WORKFLOW / "resources/reported",

@@ -15,7 +15,7 @@ from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
 from cca.gpus import check_run, wanted
-from cca.presets import check_machine
+from cca.presets import check_cluster, check_machine
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -164,12 +164,14 @@ onstart:
     images = set(rules.data.output)
     if images_missing and any(images & {*job.input, *job.output} for job in workflow.dag.needrun_jobs()):
         sys.exit(f"error: {images_missing}")
-    if workflow.local_exec:  # jobs of a cluster may have the GPUs that its login node lacks
-        try:
+    try:
+        if workflow.local_exec:
             check_machine(tier.preset)
             check_run(tier.resources, gpus_wanted(workflow.dag.needrun_jobs()))
-        except CCAError as error:
-            sys.exit(f"error: {error}")
+        else:  # jobs may have the GPUs that the login node lacks
+            check_cluster(tier.preset, config.get("preset"))
+    except CCAError as error:
+        sys.exit(f"error: {error}")
     # The kernel releases this lock with the process, however that ends; Snakemake's own goes stale.
     global run_lock
     Path(".snakemake").mkdir(exist_ok=True)

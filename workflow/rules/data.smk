@@ -40,6 +40,8 @@ rule heldout:
     log:
         f"{RESULTS}/logs/heldout.log",
     threads: 1
+    resources:
+        **needs("heldout"),
     shell:
         "cca --threads {threads} heldout --settings {params.settings:q} --images {input.images:q}"
         " --out {output:q} > {log:q} 2>&1"

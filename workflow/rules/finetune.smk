@@ -14,6 +14,8 @@ rule pairs:
     log:
         "results/{tier}/logs/pairs/{model}_mask={mask}_seed={seed}.log",
     threads: 1
+    resources:
+        **needs("pairs"),
     shell:
         "cca --threads {threads} pairs --settings {params.settings:q} --codes {input.codes:q}"
         " --seed {wildcards.seed} --out {output:q} > {log:q} 2>&1"

@@ -56,6 +56,8 @@ rule codes:
     log:
         "results/{tier}/logs/codes/{tokenizer}.log",
     threads: 1
+    resources:
+        **needs("codes"),
     shell:
         "cca --threads {threads} codes --shards {params.folder:q} --out {output:q} > {log:q} 2>&1"
 

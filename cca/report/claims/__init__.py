@@ -39,11 +39,12 @@ class ClaimsSettings(Context):
     """Settings of stage ``claims``."""
 
     families: dict[str, str] = Field(description="the family of each model")
+    imported: list[str] = Field(default=[], description="finetunes that are imported, and so have no log")
     content: TierClaims
 
     def files(self, results: Path) -> list[Path]:
         """What the verdicts are made of."""
-        return [results / path for path in self.content.files()]
+        return [results / path for path in self.content.files(self.imported)]
 
 
 SHOWN = ["statement", "model", "verdict", "note", "measured", "reported", "rule", "where", "seeds"]
@@ -62,7 +63,8 @@ def run(settings: ClaimsSettings, *, results: Path, claims: Path, reported: Path
     rows = []
     for claim in defined.claims:
         for entry in settings.content.models:
-            evidence = Evidence(measured, entry, settings.content.arms(entry))
+            arms = settings.content.arms(entry)
+            evidence = Evidence(measured, entry, arms, frozenset(settings.imported))
             row = {
                 "claim": claim.id,
                 "statement": claim.statement,

@@ -32,6 +32,7 @@ class Evidence:
     measured: Measured
     entry: ModelClaims
     arms: Arms
+    imported: frozenset[str] = frozenset()  # finetunes without a log
 
     def values(self, quantities: list[str | float]) -> tuple[list[Array], int | None]:
         """Arrays (R, P) of the quantities, a row a run, and the number of seeds that these runs are.
@@ -77,6 +78,8 @@ class Evidence:
 
     def _logged(self, experiment: Experiment, column: str) -> float:
         """Mean over the last quarter of the steps, those without a true negative left out."""
+        if experiment.finetune in self.imported:
+            raise NotMeasured(f"{column} of {experiment.finetune}, which is imported")
         path = require(self.measured.folder / experiment.log)
         log = pd.read_csv(path)
         if column not in log or log[column].dropna().empty:

@@ -1,12 +1,13 @@
 """The roles that the paper's claims speak of, and which of a tier's experiments play them."""
 
+from collections.abc import Collection
 from itertools import chain
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from cca.experiments import BASE, Experiment, cost
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
 
 # Roles that are several experiments, in order; those with the same axis go point by point together.
 AXES = {
@@ -97,8 +98,8 @@ class ModelClaims(Settings):
 class TierClaims(Settings):
     """Section ``claims`` of a tier: what the claims are judged on, a row of roles a model."""
 
-    seeds: list[int] = Field(min_length=1, description="seeds of the roles that are one experiment")
-    sweep_seeds: list[int] = Field(min_length=1, description="some of them, for the sweeps")
+    seeds: Seeds = Field(min_length=1, description="seeds of the roles that are one experiment")
+    sweep_seeds: Seeds = Field(min_length=1, description="some of them, for the sweeps")
     models: list[ModelClaims] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -123,8 +124,11 @@ class TierClaims(Settings):
         roles = chain.from_iterable(self.arms(entry).values() for entry in self.models)
         return sorted({experiment for by_seed in roles for arm in by_seed.values() for experiment in arm})
 
-    def files(self) -> list[Path]:
-        """What they are made of, below the tier's results: metrics, logs of finetuning, cost."""
+    def files(self, imported: Collection[str] = ()) -> list[Path]:
+        """What they are made of, below the tier's results: metrics, logs of finetuning, cost.
+
+        Finetunes that are ``imported`` have no log.
+        """
         logs = [
             experiment.log
             for entry in self.models
@@ -132,6 +136,7 @@ class TierClaims(Settings):
             if role in FINETUNED
             for arm in by_seed.values()
             for experiment in arm
+            if experiment.finetune not in imported
         ]
         costs = [cost(entry.model) for entry in self.models if entry.cost]
         return [*(experiment.metrics for experiment in self.experiments()), *logs, *costs]

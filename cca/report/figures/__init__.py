@@ -54,6 +54,11 @@ class Figure(Settings, ABC):
         """The figure of those points, and of nothing else."""
 
 
+def panels(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of each panel, told apart by ``panel_index``: two may have one title."""
+    return [(rows["panel"].iloc[0], rows) for _, rows in points.groupby("panel_index", sort=False)]
+
+
 class FigureSettings(Context):
     """Settings of stage ``figure``."""
 

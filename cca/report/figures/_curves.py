@@ -12,7 +12,7 @@ from pydantic import Field
 from cca.experiments import Experiment
 from cca.report import figures, style
 from cca.report.measured import Measured
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
 
 
 class Measurement(NamedTuple):
@@ -44,7 +44,7 @@ P = TypeVar("P", bound=Panel)
 class CurveFigure(figures.Figure, Generic[P]):
     """A figure of panels of measurements, each over the same seeds."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     panels: list[P] = Field(min_length=1)
 
     def experiments(self) -> list[Experiment]:
@@ -61,13 +61,14 @@ class CurveFigure(figures.Figure, Generic[P]):
         return [panel.model for panel in self.panels]
 
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, model, finetune, lam, beta, s, rfid, each metric, its deviation."""
+        """Columns panel_index, panel, method, model, finetune, lam, beta, s, rfid, metrics, deviations."""
         rows = []
-        for panel in self.panels:
+        for index, panel in enumerate(self.panels):
             for point in panel.measurements():
                 objective = measured.objective(point.finetune)
                 rows.append(
                     {
+                        "panel_index": index,
                         "panel": panel.title(measured),
                         "method": point.method,
                         "model": point.model,
@@ -92,8 +93,8 @@ def draw_trade_off(
         starts: for each method whose points at s = 0 belong to another one, that other one.
         note: title of the legend.
     """
-    panels = points.groupby("panel", sort=False)
-    figure, axes = style.new_figure(panels.ngroups)
+    panels = figures.panels(points)
+    figure, axes = style.new_figure(len(panels))
     for axis, (title, panel) in zip(axes[0], panels, strict=True):
         for method, curve in panel.groupby("method", sort=False):
             look = style.look(method)
@@ -120,8 +121,8 @@ def draw_metrics(
     points: pd.DataFrame, x: str, draw_panel: Callable[[Axes, pd.DataFrame, str], None]
 ) -> matplotlib.figure.Figure:
     """FID, logarithmic, and Inception Score, a row a model; ``draw_panel(axis, rows, metric)`` draws each."""
-    panels = points.groupby("panel", sort=False)
-    figure, axes = style.new_figure(columns=2, rows=panels.ngroups, height=2.3)
+    panels = figures.panels(points)
+    figure, axes = style.new_figure(columns=2, rows=len(panels), height=2.3)
     for row, (title, panel) in zip(axes, panels, strict=True):
         for axis, metric in zip(row, ("fid", "inception_score"), strict=True):
             draw_panel(axis, panel, metric)

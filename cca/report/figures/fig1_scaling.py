@@ -9,7 +9,7 @@ from pydantic import Field
 from cca.experiments import BASE, Experiment
 from cca.report import figures, style
 from cca.report.measured import Measured
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
 
 
 class Size(Settings):
@@ -34,7 +34,7 @@ class Panel(Settings):
 class Figure(figures.Figure):
     """A panel a family, each point over the same seeds."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     panels: list[Panel] = Field(min_length=1)
 
     def experiments(self) -> list[Experiment]:
@@ -57,9 +57,10 @@ class Figure(figures.Figure):
         return [size.model for panel in self.panels for size in panel.sizes]
 
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, model, parameters, finetune, s, rfid, each metric, its deviation."""
+        """Columns panel_index, panel, method, model, parameters, finetune, s, rfid, metrics, deviations."""
         return pd.DataFrame(
             {
+                "panel_index": index,
                 "panel": panel.title,
                 "method": method,
                 "model": measured.title(size.model),
@@ -69,15 +70,15 @@ class Figure(figures.Figure):
                 "rfid": measured.rfid(size.model),
                 **measured.summary(size.model, finetune, self.seeds, scale),
             }
-            for panel in self.panels
+            for index, panel in enumerate(self.panels)
             for size in panel.sizes
             for method, finetune, scale in size.measurements()
         )
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """Three curves over the sizes; each model is a tick."""
-        panels = points.groupby("panel", sort=False)
-        figure, axes = style.new_figure(panels.ngroups)
+        panels = figures.panels(points)
+        figure, axes = style.new_figure(len(panels))
         for axis, (title, panel) in zip(axes[0], panels, strict=True):
             for method, curve in panel.groupby("method", sort=False):
                 style.curve(axis, curve, "parameters", "fid", **style.look(method))

@@ -30,10 +30,10 @@ class Figure(figures.Figure):
     side: int = Field(default=5, ge=1, description="images along a side of a grid")
     rows: list[Row] = Field(min_length=1)
 
-    def _panels(self) -> list[tuple[str, Experiment]]:
+    def _grids(self) -> list[tuple[int, str, Experiment]]:
         return [
-            (method, Experiment(row.model, finetune, self.seed, scale))
-            for row in self.rows
+            (index, method, Experiment(row.model, finetune, self.seed, scale))
+            for index, row in enumerate(self.rows)
             for method, finetune, scale in (
                 ("base", BASE, 0),
                 ("cca", row.cca, 0),
@@ -43,14 +43,15 @@ class Figure(figures.Figure):
 
     def experiments(self) -> list[Experiment]:
         """Three of every model."""
-        return [experiment for _, experiment in self._panels()]
+        return [experiment for _, _, experiment in self._grids()]
 
     def inputs(self, results: Path) -> list[Path]:
         """The metrics, and the samples that they were computed from, however these were sharded."""
         return [*super().inputs(results), *(first_shard(results, e) for e in self.experiments())]
 
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, lam, s, inception_score, place in the grid, sample, label, shard.
+        """Columns panel_index, panel, method, lam, s, inception_score, place in the grid, sample,
+        label, shard.
 
         An image a row.
 
@@ -58,7 +59,7 @@ class Figure(figures.Figure):
             CCAError: missing or damaged samples, or fewer than a grid shows.
         """
         frames = []
-        for method, experiment in self._panels():
+        for index, method, experiment in self._grids():
             path = first_shard(measured.folder, experiment)
             labels = read_npz(path, "labels")["labels"][: self.side**2]
             if len(labels) < self.side**2:
@@ -66,6 +67,7 @@ class Figure(figures.Figure):
             order = np.argsort(labels, kind="stable")
             frame = pd.DataFrame({"place": range(self.side**2), "sample": order, "label": labels[order]})
             panel = {
+                "panel_index": index,
                 "panel": measured.title(experiment.model),
                 "method": method,
                 "lam": measured.objective(experiment.finetune).get("lam", float("nan")),
@@ -78,11 +80,11 @@ class Figure(figures.Figure):
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """A grid of images a panel, a row of panels a model."""
-        rows = points.groupby("panel", sort=False)
-        figure, axes = style.new_figure(columns=3, rows=rows.ngroups, height=2.2)
-        for row, (title, panels) in zip(axes, rows, strict=True):
+        rows = figures.panels(points)
+        figure, axes = style.new_figure(columns=3, rows=len(rows), height=2.2)
+        for row, (title, grids) in zip(axes, rows, strict=True):
             row[0].set_ylabel(title)
-            for axis, (method, panel) in zip(row, panels.groupby("method", sort=False), strict=True):
+            for axis, (method, panel) in zip(row, grids.groupby("method", sort=False), strict=True):
                 first = panel.iloc[0]
                 strength = {"cca": f", λ = {first['lam']:g}", "cfg": f", s = {first['s']:g}"}.get(method, "")
                 score = first["inception_score"]

@@ -31,15 +31,18 @@ class Figure(_curves.CurveFigure[Panel]):
     """Two panels a model."""
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
-        """A curve a λ, darker with λ, and the one without CCA."""
-        lams = sorted(points["lam"].dropna().unique())
-        colors = dict(zip(lams, style.shades(style.look("cca+cfg")["color"], len(lams)), strict=True))
+        """A curve a finetune, darker with λ, and the one without CCA; those of one λ have their names."""
+        tuned = points[points["finetune"] != BASE].drop_duplicates("finetune").sort_values("lam")
+        colors = style.shades(style.look("cca+cfg")["color"], len(tuned))
+        looks = {
+            name: {"color": color, "label": name if same or pd.isna(lam) else f"CCA + CFG, λ = {lam:g}"}
+            for name, lam, same, color in zip(
+                tuned["finetune"], tuned["lam"], tuned["lam"].duplicated(keep=False), colors, strict=True
+            )
+        }
 
         def draw_panel(axis: Axes, panel: pd.DataFrame, metric: str) -> None:
-            for (method, lam), curve in panel.groupby(["method", "lam"], sort=False, dropna=False):
-                look = style.look(method)
-                if method == "cca+cfg":
-                    look = look | {"color": colors[lam], "label": f"{look['label']}, λ = {lam:g}"}
-                style.curve(axis, curve, "s", metric, **look)
+            for (method, finetune), curve in panel.groupby(["method", "finetune"], sort=False):
+                style.curve(axis, curve, "s", metric, **style.look(method) | looks.get(finetune, {}))
 
         return _curves.draw_metrics(points, "s", draw_panel)

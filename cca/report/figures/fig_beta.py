@@ -35,7 +35,7 @@ class Figure(_curves.CurveFigure[Panel]):
         """
         for panel in self.panels:
             others = {
-                str({key: value for key, value in measured.objective(name).items() if key != "beta"})
+                str({key: value for key, value in measured.training(name).items() if key != "beta"})
                 for name in panel.finetunes
             }
             if len(others) > 1:

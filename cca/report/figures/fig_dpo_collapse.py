@@ -4,6 +4,7 @@ DPO asks only for a difference, so it lowers both, the positives' too: why it co
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.figure
 import pandas as pd
@@ -12,11 +13,17 @@ from pydantic import Field
 from cca.errors import CCAError
 from cca.experiments import Experiment
 from cca.files import require
+from cca.objectives import contrasts_samples
 from cca.report import figures, style
 from cca.report.measured import Measured
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
+
+if TYPE_CHECKING:
+    from cca.config import Tier
 
 SIDES = {"g_pos": "positives", "g_neg": "negatives"}
+OWN = ",\nnegatives: own samples"
+"""Of an objective whose negatives are the model's samples of the same label, not images under another."""
 
 
 class Panel(Settings):
@@ -29,24 +36,33 @@ class Panel(Settings):
 class Figure(figures.Figure):
     """Two panels a model."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     panels: list[Panel] = Field(min_length=1)
 
     def experiments(self) -> list[Experiment]:
         """Every finetune and seed; their samples are not needed."""
+        return [experiment for _, experiment in self._curves()]
+
+    def _curves(self) -> list[tuple[int, Experiment]]:
         return [
-            Experiment(panel.model, finetune, seed, 0)
-            for panel in self.panels
+            (index, Experiment(panel.model, finetune, seed, 0))
+            for index, panel in enumerate(self.panels)
             for finetune in panel.finetunes
             for seed in self.seeds
         ]
+
+    def check(self, tier: "Tier") -> None:
+        """Raise a `CCAError` where a finetune is imported: it has no log."""
+        for experiment in self.experiments():
+            if tier.finetunes[experiment.finetune].imported:
+                raise CCAError(f"fig_dpo_collapse: '{experiment.finetune}' is imported, and so has no log")
 
     def files(self) -> list[Path]:
         """The logs of finetuning."""
         return [experiment.log for experiment in self.experiments()]
 
     def points(self, measured: Measured) -> pd.DataFrame:
-        """Columns panel, method, label, finetune, step, g_pos, g_neg, and deviations over several seeds.
+        """Columns panel_index, panel, method, label, finetune, step, g_pos, g_neg, and their deviations.
 
         A row a step, as logged: means over the step's pairs that have a true negative, not smoothed.
 
@@ -54,19 +70,21 @@ class Figure(figures.Figure):
             CCAError: a missing log, or one without these columns.
         """
         frames = []
-        for experiment in self.experiments():
+        for index, experiment in self._curves():
             path = require(measured.folder / experiment.log)
             log = pd.read_csv(path)
             if missing := [column for column in ("step", *SIDES) if column not in log]:
                 raise CCAError(f"{path}: column '{missing[0]}' is missing; delete it and finetune again")
+            of_samples = contrasts_samples(measured.context.objectives[experiment.finetune])
             names = {
+                "panel_index": index,
                 "panel": measured.title(experiment.model),
                 "method": measured.objective(experiment.finetune)["name"],
-                "label": measured.method(experiment.finetune),
+                "label": measured.method(experiment.finetune) + (OWN if of_samples else ""),
                 "finetune": experiment.finetune,
             }
             frames.append(log[["step", *SIDES]].assign(**names))
-        what = ["panel", "method", "label", "finetune", "step"]
+        what = ["panel_index", "panel", "method", "label", "finetune", "step"]
         steps = pd.concat(frames).groupby(what, sort=False)[list(SIDES)]
         points = steps.mean()
         if len(self.seeds) > 1:
@@ -75,8 +93,8 @@ class Figure(figures.Figure):
 
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """Positives left, negatives right; a band of a standard deviation to either side."""
-        rows = points.groupby("panel", sort=False)
-        figure, axes = style.new_figure(columns=2, rows=rows.ngroups, height=2.3)
+        rows = figures.panels(points)
+        figure, axes = style.new_figure(columns=2, rows=len(rows), height=2.3)
         for row, (title, panel) in zip(axes, rows, strict=True):
             row[1].sharey(row[0])
             for axis, (side, name) in zip(row, SIDES.items(), strict=True):

@@ -9,7 +9,7 @@ from cca import experiments
 from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
 
 GUIDED = ("fid", "inception_score", "fid_inception")
 PLAIN = (*GUIDED, "precision", "recall")
@@ -29,7 +29,7 @@ class Table(tables.Table):
     shows_external: ClassVar[bool] = True
     shows_inception: ClassVar[bool] = True
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     measured: list[Row]
 
     def experiments(self) -> list[Experiment]:

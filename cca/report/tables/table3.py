@@ -7,7 +7,7 @@ from pydantic import Field
 from cca.experiments import BASE, Experiment
 from cca.report import tables
 from cca.report.measured import Measured
-from cca.settings import Settings
+from cca.settings import Seeds, Settings
 
 
 class Row(Settings):
@@ -15,13 +15,13 @@ class Row(Settings):
 
     model: str
     finetune: str = BASE
-    seeds: list[int] | None = Field(default=None, min_length=1, description="in place of the table's")
+    seeds: Seeds | None = Field(default=None, min_length=1, description="in place of the table's")
 
 
 class Table(tables.Table):
     """The measured rows, over seeds of finetuning and sampling."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     measured: list[Row]
 
     def experiments(self) -> list[Experiment]:

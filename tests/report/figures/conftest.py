@@ -23,6 +23,7 @@ OBJECTIVES = {
     "cca_lambda=3": {"name": "cca", "lam": 3},
     "cca_beta=0.1": {"name": "cca", "lam": 1, "beta": 0.1},
     "dpo": {"name": "dpo"},
+    "ddo": {"name": "ddo"},
 }
 SCALES = [0, 0.5, 1]
 SEEDS = [0, 1, 2]

@@ -12,7 +12,7 @@ from cca.experiments import Experiment
 from cca.files import read_json
 from cca.report import style
 
-from .conftest import MODELS, RFIDS, SEEDS, axes_of, lines, model_of, points_of
+from .conftest import CONTENT, MODELS, RFIDS, SEEDS, axes_of, lines, model_of, points_of
 
 METRIC_FIGURES = ["fig1_scaling", "fig4_lambda_sweep", "fig5_lambda_cfg", "fig6_cca_cfg", "fig_beta"]
 
@@ -118,3 +118,23 @@ def test_fig_beta_reads_beta_from_the_objectives(made: Path) -> None:
     with pytest.raises(CCAError, match="fig_beta: cca_lambda=1, cca_lambda=3 differ in more than beta"):
         panels = [{"model": "a", "finetunes": ["cca_lambda=1", "cca_lambda=3"]}]
         points_of(made, "fig_beta", panels=panels)
+
+
+@pytest.mark.parametrize("name", ["fig4_lambda_sweep", "fig5_lambda_cfg", "fig_beta"])
+def test_two_panels_of_one_model_are_two_panels(made: Path, name: str) -> None:
+    (panel, _) = CONTENT[name]["panels"]
+    once, twice = (points_of(made, name, panels=[panel] * count) for count in (1, 2))
+    alone, both = axes_of(name, once), axes_of(name, twice)
+    assert len(both) == 2 * len(alone)
+    for axis, pattern in zip(both, 2 * alone, strict=True):
+        drawn, wanted = lines(axis), lines(pattern)
+        assert drawn.keys() == wanted.keys()
+        assert all((drawn[label] == wanted[label]).all() for label in wanted)
+
+
+def test_curves_of_one_lambda_are_two_with_names(made: Path) -> None:
+    panel = {"model": "a", "cca": ["cca_lambda=1", "cca_beta=0.1", "dpo"], "scales": [0, 0.5, 1]}
+    axis = axes_of("fig5_lambda_cfg", points_of(made, "fig5_lambda_cfg", panels=[panel]))[0]
+    drawn = lines(axis)
+    assert {"CFG", "cca_lambda=1", "cca_beta=0.1", "dpo"} <= drawn.keys()
+    assert all(drawn[name][:, 0].tolist() == [0, 0.5, 1] for name in panel["cca"])

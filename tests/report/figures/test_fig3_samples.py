@@ -72,3 +72,12 @@ def test_a_grid_separates_its_images_by_white_lines() -> None:
     assert drawn.shape == (66, 66, 3)
     assert (drawn[32:34] == 255).all() and (drawn[:, 32:34] == 255).all()
     assert (drawn == 0).all(axis=2).sum() == 4 * 32 * 32
+
+
+def test_two_rows_of_one_model_are_two_rows(made: Path) -> None:
+    rows = [{"model": "a", "cca": f"cca_lambda={lam}", "cfg_scale": 0.5} for lam in (1, 3)]
+    axes = axes_of("fig3_samples", points_of(made, "fig3_samples", rows=rows))
+    assert [axis.get_title().partition("\n")[0] for axis in axes if "CCA" in axis.get_title()] == [
+        "CCA, λ = 1",
+        "CCA, λ = 3",
+    ]

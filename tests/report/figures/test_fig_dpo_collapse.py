@@ -39,3 +39,9 @@ def test_a_log_without_the_columns_is_one_line(made: Path) -> None:
     with pytest.raises(CCAError, match=r"model.log.csv: column 'g_pos' is missing; delete it and finetune"):
         points_of(made, "fig_dpo_collapse")
     path.write_text(content)
+
+
+def test_an_objective_with_samples_as_negatives_says_so(made: Path) -> None:
+    panels = [{"model": "a", "finetunes": ["dpo", "ddo"]}]
+    labels = set(points_of(made, "fig_dpo_collapse", panels=panels)["label"])
+    assert labels == {"DPO (β = 0.02)", "DDO (α = 1, β = 0.02),\nnegatives: own samples"}
