@@ -7,7 +7,6 @@ import io
 import os
 import shutil
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +19,9 @@ from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
 from cca.records.environment import cpu
-from cca.records.lineage import trace
+from cca.records.lineage import File, trace
 from cca.records.provenance import record_path, unchanged
+from cca.report import agreement
 from cca.report.claims.markdown import glance
 from cca.report.tables._readable import readable
 
@@ -58,7 +58,8 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
         Bytes of all files.
 
     Raises:
-        CCAError: an artefact is not made, is not what its record says, or all together are too large.
+        CCAError: an artefact is not made, is not what its record says, was made with other settings than the
+            tier's, or all together are too large.
     """
     sources = {f"tables/{table}.csv": plugins.title("cca.report.tables", table) for table in tier.tables}
     sources |= {
@@ -73,6 +74,8 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
         folder.mkdir()
         for source in sources:
             _gather(results / source, folder, config)
+        files = _files(results / source for source in sources)
+        agreement.check(tier, name, results, files)
         about = {
             "tier": name,
             "config": config,
@@ -87,7 +90,7 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
                 {"kind": Path(source).parts[0], "name": Path(source).stem, "title": title}
                 for source, title in sources.items()
             ],
-            **summary(_records(results / source for source in sources)),
+            **summary([file.record for file in files if file.record]),
             "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
         }
         write_json(folder / "provenance.json", about)
@@ -137,10 +140,10 @@ def _png(picture: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _records(artefacts: Iterable[Path]) -> list[dict]:
-    """The records of artefacts and of all that they were made of, each once."""
-    files = chain.from_iterable(trace(artefact).files.values() for artefact in artefacts)
-    return list({file.record["output"]["path"]: file.record for file in files if file.record}.values())
+def _files(artefacts: Iterable[Path]) -> list[File]:
+    """Artefacts and all that they were made of, each once."""
+    found = {path: file for artefact in artefacts for path, file in trace(artefact).files.items()}
+    return list(found.values())
 
 
 def summary(records: list[dict]) -> dict:

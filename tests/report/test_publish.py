@@ -13,8 +13,8 @@ from PIL import Image
 from cca.config import Tier, load_tier
 from cca.errors import CCAError
 from cca.files import sha256, write_json
-from cca.records.provenance import record_path
-from cca.report import publish
+from cca.records.provenance import read_record, record_path
+from cca.report import agreement, publish
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = sorted(path.parent for path in REPOSITORY.glob("docs/results/*/README.md"))
@@ -30,19 +30,26 @@ def tier() -> Tier:
     return whole.model_copy(update={**kept, "theory": None})
 
 
-def record(out: Path, started: str, inputs: list[Path], commit: str = "c0ffee", **measured: float) -> None:
+def record(
+    out: Path,
+    started: str,
+    inputs: list[Path],
+    commit: str = "c0ffee",
+    settings: dict | None = None,
+    **measured: float,
+) -> None:
     environment = {"device": "Abacus", "python": "3.14", "threads": 1, "packages": {"torch": "9.9"}}
     described = {"path": str(out), "sha256": sha256(out)}
     beside = {path.name: sha256(path) for path in out.parent.glob(f"{out.stem}.*") if path != out}
     entry = {"stage": out.parent.name, "started": started, "wall_seconds": 60, "output": described}
-    entry |= {"beside": beside, "measured": measured, "settings": {"source": "tally"}}
+    entry |= {"beside": beside, "measured": measured, "settings": settings or {}}
     entry |= {"environment": environment, "code": {"version": "0.1", "commit": commit, "dirty": False}}
     paths = [{"path": str(path), "sha256": sha256(path)} for path in inputs]
     write_json(record_path(out), {**entry, "peak_memory_bytes": 2**20, "inputs": {"results": paths}})
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results(tier: Tier, tmp_path: Path) -> Path:
     """Results of that tier, made up, all of one file of metrics, the figure also of a finetune's log."""
     folder = tmp_path / "results/smoke"
     for name in ("tables", "figures", *OTHERS, "m", "finetune", "stale"):
@@ -52,7 +59,8 @@ def results(tmp_path: Path) -> Path:
     (folder / "data").mkdir()
     (folder / "data/images.npz").write_text("images")
     counts = {"train": 1200, "heldout": 34, "classes": 2}
-    record(folder / "data/images.npz", "2026-01-02T03:04:05+00:00", [], **counts)
+    data = tier.data.model_dump(mode="json") | {"root": "elsewhere"}
+    record(folder / "data/images.npz", "2026-01-02T03:04:05+00:00", [], settings=data, **counts)
     read = [folder / "data/images.npz"]
     record(folder / "m/metrics.json", "2026-01-02T03:04:05+00:00", read, seconds_before=30)
     record(folder / "stale/metrics.json", "2020-01-01T00:00:00+00:00", [], commit="badbad")
@@ -70,9 +78,15 @@ def results(tmp_path: Path) -> Path:
     pd.DataFrame({"name": ["y"]}).to_csv(folder / "pitfalls/pitfalls.csv", index=False)
     for name in OTHERS:
         (folder / name / f"{name}.md").write_text(f"# {name}\n")
-    for made in ("tables/table2.csv", "figures/fig_beta.pdf", "claims/claims.csv", "pitfalls/pitfalls.csv"):
+    settings = {
+        "tables/table2.csv": tier.table("table2").model_dump(mode="json"),
+        "figures/fig_beta.pdf": tier.figure("fig_beta").model_dump(mode="json"),
+        "claims/claims.csv": tier.judged_claims().model_dump(mode="json"),
+        "pitfalls/pitfalls.csv": {},
+    }
+    for made, given in settings.items():
         logs = [folder / "finetune/model.log.csv"] if made.startswith("figures") else []
-        record(folder / made, "2026-01-03T00:00:00+00:00", [folder / "m/metrics.json", *logs])
+        record(folder / made, "2026-01-03T00:00:00+00:00", [folder / "m/metrics.json", *logs], settings=given)
     return folder
 
 
@@ -99,7 +113,7 @@ def test_the_page_has_numbers_verdicts_pictures_and_where_they_come_from(publish
     assert re.search(r"\| x_helps +\| inconclusive \(one seed\) +\|", page)
     assert "from 2026-01-02 to 2026-01-03" in page and "2020" not in page  # of nothing but its own sources
     assert "\nOf a copy.\n" in page and "\nNot in this tier: Figure 1: " in page
-    assert "| data | source tally, 1,200 training and 34 held-out images of 2 classes, SHA-256 " in page
+    assert "| data | source mnist5k, 1,200 training and 34 held-out images of 2 classes, SHA-256 " in page
     assert "Abacus" in page and "commit c0ffee" in page and "torch 9.9" in page and "badbad" not in page
     assert re.search(r"\| m +\| 1 +\| 1.5 +\|", page)  # a job of 60 seconds, and 30 before it was resumed
     assert re.search(r"\| finetune +\| 1 +\| 1.0 +\|", page)  # whose log was read, not its model
@@ -183,6 +197,48 @@ def test_what_cannot_be_published_leaves_the_older_page(
     refused(r"fig_beta.png: not what its stage wrote")
     table.unlink()
     refused(r"not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
+
+
+def test_results_of_other_settings_are_refused(tier: Tier, results: Path, tmp_path: Path) -> None:
+    for change, message in (
+        (
+            {"data": tier.data.model_copy(update={"seed": 7})},
+            r"images.npz: not made with .* 'smoke': 'seed' is",
+        ),
+        ({"benchmark": "other"}, r"table2.csv: not made with the settings of tier 'smoke': 'benchmark' is"),
+        (
+            {"preset": "gpu", "benchmark": "other"},
+            r"of tier 'smoke' and preset 'gpu': 'benchmark' is another",
+        ),
+    ):
+        with pytest.raises(CCAError, match=message):
+            changed = tier.model_copy(update=change)
+            publish.run(changed, name="smoke", results=results, out=tmp_path / "docs/smoke")
+    assert not (tmp_path / "docs/smoke").exists()
+
+
+def test_every_part_of_a_tier_is_held_against_its_settings(finished: Path) -> None:
+    made = finished / "results/smoke"
+    whole = load_tier("smoke", REPOSITORY / "workflow/config")
+    expected = agreement.expected(whole)
+    for path, settings in expected.items():
+        if (made / path).exists():
+            given = read_record(record_path(made / path))["settings"]
+            assert given == settings.model_dump(mode="json"), path
+    found = {path for path in expected if (made / path).exists()}
+    assert {path.partition("/")[0] for path in found} >= {
+        "data",
+        "features",
+        "tokenizers",
+        "claims",
+        "tables",
+    }
+    trained = {
+        str(path.relative_to(made))
+        for path in made.rglob("*.safetensors")
+        if "codes" not in path.parts and "shard" not in path.name
+    }
+    assert trained <= found
 
 
 def test_the_record_beside_the_page_is_plain_json_with_a_checksum_of_every_file(published: Path) -> None:
