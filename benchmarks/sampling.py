@@ -40,13 +40,13 @@ def plain(model: ARModel, labels: Tensor) -> Draw:
     def attend(layer: Block, x: Tensor, table: Tensor, cache: list[Tensor]) -> Tensor:
         part = layer.attention
         heads = part.wqkv(layer.attention_norm(x)).unflatten(-1, (-1, part.head_dim))
-        queries, keys, values = heads.split([part.heads, part.kv_heads, part.kv_heads], dim=2)
+        queries, keys, values = heads.chunk(3, dim=2)
         new = [rotate(keys, table).transpose(1, 2), values.transpose(1, 2)]
         cache[:] = (
             [torch.cat([old, more], dim=2) for old, more in zip(cache, new, strict=True)] if cache else new
         )
         queries = rotate(queries, table).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(queries, *cache, enable_gqa=part.kv_heads < part.heads)
+        mixed = F.scaled_dot_product_attention(queries, *cache)
         return part.wo(mixed.transpose(1, 2).flatten(2))
 
     @torch.inference_mode()

@@ -120,6 +120,7 @@ class ModelCheckpoint(Checkpoint):
 
     family: str = Field(description="a module of cca.models")
     architecture: dict = Field(description="sizes of that family")
+    num_classes: int = Field(default=1000, ge=1, description="of the file; ImageNet's are 1000")
 
 
 class ImportedModel(_Model):
@@ -136,7 +137,7 @@ class ImportedModel(_Model):
 
     def holding(self, checkpoint: Checkpoint) -> ImportedModelSettings:
         """The same of another file, of a model of these sizes that was finetuned elsewhere."""
-        sizes = self.checkpoint.model_dump(include={"family", "architecture"})
+        sizes = self.checkpoint.model_dump(include={"family", "architecture", "num_classes"})
         return ImportedModelSettings(**sizes, sha256=checkpoint.sha256)
 
 

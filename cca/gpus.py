@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cca.errors import CCAError
-from cca.records.provenance import exclusive
+from cca.files.locks import exclusive
 from cca.resources import Resources
 
 POLL = 1.0
@@ -83,9 +83,10 @@ def free(names: list[str], count: int, folder: Path, group: str) -> tuple[list[s
             with ExitStack() as held:
                 for name in names:
                     try:
-                        held.enter_context(exclusive(folder / f"{group}-{name.replace('/', '_')}"))
+                        lock = held.enter_context(exclusive(folder / f"{group}-{name.replace('/', '_')}"))
                     except CCAError:  # another job's
                         continue
+                    os.set_inheritable(lock.fileno(), True)  # a training becomes `srun`, and keeps its GPUs
                     found.append(name)
                     if len(found) == count:
                         return found, held.pop_all()

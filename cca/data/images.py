@@ -67,8 +67,9 @@ def run(settings: DataSettings, *, out: Path) -> dict:
         raise CCAError(
             f"data.heldout_fraction is missing: source '{settings.source}' has no split of its own"
         )
-    train, heldout = split(raw.labels, kept, settings.limit_per_class, settings.seed)
-    sizes = np.bincount(raw.labels[train])
+    count = len(raw.class_names)
+    train, heldout = split(raw.labels, count, kept, settings.limit_per_class, settings.seed)
+    sizes = np.bincount(raw.labels[train], minlength=count)
     _check_count(settings, len(train), len(raw.corrupt), raw.class_names[sizes.argmin()], int(sizes.min()))
     arrays = _stored("train", raw.images, train) | _stored("heldout", raw.images, heldout)
     labels = {"train_labels": raw.labels[train], "heldout_labels": raw.labels[heldout]}
@@ -111,7 +112,7 @@ def fingerprint(settings: DataSettings) -> str:
 
 
 def split(
-    labels: np.ndarray, kept: float | np.ndarray, limit: int | None, seed: int
+    labels: np.ndarray, num_classes: int, kept: float | np.ndarray, limit: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and held-out images, of ``limit`` random ones a class: disjoint.
 
@@ -123,7 +124,7 @@ def split(
     """
     rng = generator("split", seed)
     train, heldout = [], []
-    for label in range(labels.max() + 1):
+    for label in range(num_classes):
         members = rng.permutation(np.flatnonzero(labels == label))[:limit]
         if isinstance(kept, float):
             out = np.arange(len(members)) < max(1, round(kept * len(members)))
@@ -138,7 +139,7 @@ def split(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(heldout))
 
 
-def part(labels: np.ndarray, share: tuple[float, float]) -> np.ndarray:
+def part(labels: np.ndarray, num_classes: int, share: tuple[float, float]) -> np.ndarray:
     """Indices of a part of the images: of every class, in one seeded order, those from one share to another.
 
     Parts of shares that do not overlap are disjoint: (0, 0.8) and (0.8, 1) are all images, each once.
@@ -147,7 +148,7 @@ def part(labels: np.ndarray, share: tuple[float, float]) -> np.ndarray:
         CCAError: no image of some class is in the part.
     """
     rng, chosen = generator("part"), []
-    for label in range(labels.max() + 1):
+    for label in range(num_classes):
         members = rng.permutation(np.flatnonzero(labels == label))
         first, last = (round(end * len(members)) for end in share)
         if first == last:

@@ -11,7 +11,6 @@ from cca.errors import CCAError
 from cca.evaluate.protocol import INCEPTION_SHA256, INCEPTION_URL, LATER_SPATIAL, SPATIAL
 from cca.files import sha256
 from cca.files.fetch import download
-from cca.records.provenance import exclusive
 
 SPATIAL_CHANNELS = 7
 """The first so many channels of ``mixed_6/conv:0``: 17 x 17 x 7 = 2023 features."""
@@ -73,9 +72,7 @@ def published_weights() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(INCEPTION_URL).name
     if not path.is_file():
         try:
-            with exclusive(path, wait=True):  # jobs side by side download them once
-                if not path.is_file():
-                    download(INCEPTION_URL, path, INCEPTION_SHA256)
+            download(INCEPTION_URL, path, INCEPTION_SHA256)
         except CCAError as error:
             raise CCAError(f"{error}; or give Inception's weights as a file, or put it at {path}") from None
     if (found := sha256(path)) != INCEPTION_SHA256:

@@ -37,7 +37,8 @@ def precision_recall(
         reference: features (M, D); computed with in their own precision.
         samples: features (N, D).
         k: neighbours.
-        block_size: points a side of a block of distances; does not change the result.
+        block_size: points a side of a block of distances; does not change the result, but with ``adm_float16``
+            where some blocks overflow.
         adm_float16: distances in float16, as the suite; blocks that overflow in float32.
         device: where the blocks are computed.
 
@@ -112,7 +113,7 @@ def adm_distances(a: Tensor, b: Tensor) -> Tensor:
     """
 
     def distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-        rows, columns = (x.square().sum(dim=1).to(dtype) for x in (a, b))
+        rows, columns = (x.square().to(dtype).float().sum(dim=1).to(dtype) for x in (a, b))
         return (rows[:, None] - 2 * (a @ b.T).to(dtype) + columns).clamp(min=0)
 
     a, b = a.float(), b.float()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cca.errors import CCAError
 from cca.files import sha256
 from cca.files.checksums import Sha256, known, remember
+from cca.files.locks import exclusive
 from cca.settings import Settings
 
 CHUNK = 2**16  # bytes; what has come of one is lost when the connection breaks
@@ -55,12 +56,18 @@ def download(url: str, out: Path, expected: str | None = None) -> str:
     """Write the content of ``url`` to ``out`` if its SHA-256 is ``expected``, and return that.
 
     What had come when a call broke off, killed or not, lies in a hidden file beside ``out``; the next call
-    fetches the rest if the server still has the same file there.
+    fetches the rest if the server still has the same file there. Calls side by side fetch a file once.
 
     Raises:
         CCAError: the server does not answer, refuses, breaks off, or has another file.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(out.with_name(f"{out.name}.part"), wait=True):
+        if expected and out.is_file() and sha256(out) == expected:
+            return expected
+        return _download(url, out, expected)
+
+
+def _download(url: str, out: Path, expected: str | None) -> str:
     for attempt in range(1, TRIES + 1):
         try:
             part = _fetch(url, out)

@@ -24,9 +24,6 @@ class Architecture(Settings):
     heads: int = Field(ge=1)
     mlp_ratio: float = Field(default=4.0, gt=0, description="feed-forward width over dim")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block")
-    l2_norm_attention: bool = Field(
-        default=True, description="queries and keys of unit length, with a learned scale per head"
-    )
     norm_eps: float = Field(default=1e-6, gt=0)
 
     @model_validator(mode="after")
@@ -60,16 +57,17 @@ def lengths(x: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention, over a whole sequence with a mask, or over the cached past and the new tokens."""
+    """Self-attention, over a whole sequence with a mask, or over the cached past and the new tokens.
+
+    Queries and keys have unit length; each head learns a scale.
+    """
 
     zero_k_bias: Tensor
 
     def __init__(self, a: Architecture):
         super().__init__()
-        self.heads, self.l2_norm = a.heads, a.l2_norm_attention
-        self.factor = 1.0 if self.l2_norm else 0.25 / math.sqrt(a.dim // a.heads)
-        if self.l2_norm:
-            self.scale_mul_1H11 = nn.Parameter(torch.full((1, a.heads, 1, 1), math.log(4)))
+        self.heads = a.heads
+        self.scale_mul_1H11 = nn.Parameter(torch.full((1, a.heads, 1, 1), math.log(4)))
         self.mat_qkv = nn.Linear(a.dim, 3 * a.dim, bias=False)
         self.q_bias, self.v_bias = nn.Parameter(torch.zeros(a.dim)), nn.Parameter(torch.zeros(a.dim))
         self.register_buffer("zero_k_bias", torch.zeros(a.dim))
@@ -80,13 +78,12 @@ class Attention(nn.Module):
         bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
         qkv = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1))
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # (B, H, n, D) each
-        if self.l2_norm:
-            scale = self.scale_mul_1H11.clamp(max=LARGEST_SCALE).exp()
-            queries = (queries * (scale / lengths(queries))).type_as(values)
-            keys = (keys * lengths(keys).reciprocal()).type_as(values)
+        scale = self.scale_mul_1H11.clamp(max=LARGEST_SCALE).exp()
+        queries = (queries * (scale / lengths(queries))).type_as(values)
+        keys = (keys * lengths(keys).reciprocal()).type_as(values)
         if cache is not None:
             keys, values = cache.append(keys, values)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=self.factor)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 

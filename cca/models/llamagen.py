@@ -29,7 +29,6 @@ class Architecture(Settings):
     dim: int = Field(ge=4)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
-    kv_heads: int | None = Field(default=None, ge=1, description="shared keys and values; default: heads")
     multiple_of: int = Field(default=256, ge=1, description="the feed-forward width is rounded up to one")
     norm_eps: float = Field(default=1e-5, gt=0)
     rope_base: float = Field(default=10000.0, gt=1)
@@ -41,8 +40,6 @@ class Architecture(Settings):
             raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}")
         if self.head_dim % 4:
             raise ValueError(f"dim / heads is {self.head_dim}; rotary positions need a multiple of 4")
-        if self.kv_heads and self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}")
         return self
 
     @property
@@ -74,14 +71,13 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
-    """Attention of queries (B, T, H, D) to keys and values (B, ..., G, D): (B, T, H, D)."""
-    shared = keys.shape[2] < queries.shape[2]
+    """Attention of queries (B, T, H, D) to keys and values (B, ..., H, D): (B, T, H, D)."""
     q, k, v = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=shared).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
 class Cache:
-    """One layer's keys and values of the tokens so far, in memory taken once: (B, G, T, D) each.
+    """One layer's keys and values of the tokens so far, in memory taken once: (B, H, T, D) each.
 
     ``fused`` attends with torch's kernel, for GPUs. On a CPU that takes images and heads one by one; batched
     products of all of them are quicker there, the more so the longer the sequence.
@@ -91,18 +87,17 @@ class Cache:
         self.length, self.fused, self.filled = length, fused, 0
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Add a token's keys and values (B, 1, G, D); attend from its queries to all so far: (B, 1, H, D)."""
-        B, _, G, D = keys.shape
+        """Add a token's keys and values (B, 1, H, D); attend from its query to all so far: (B, 1, H, D)."""
+        B, _, H, D = keys.shape
         if self.filled == 0:  # not before, because autocast decides the dtype
-            self.keys, self.values = keys.new_empty(2, B, G, self.length, D)
+            self.keys, self.values = keys.new_empty(2, B, H, self.length, D)
         self.keys[:, :, self.filled], self.values[:, :, self.filled] = keys[:, 0], values[:, 0]
         self.filled += 1
         keys, values = self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
         if self.fused:
             return attention(queries, keys.transpose(1, 2), values.transpose(1, 2), causal=False)
-        groups = queries.squeeze(1).unflatten(1, (G, -1)) * D**-0.5  # (B, G, H/G, D)
-        weights = (groups @ keys.mT).softmax(dim=-1)  # (B, G, H/G, T)
-        return (weights @ values).view(B, 1, -1, D)
+        weights = (queries.transpose(1, 2) * D**-0.5 @ keys.mT).softmax(dim=-1)  # (B, H, 1, T)
+        return (weights @ values).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -110,16 +105,15 @@ class Attention(nn.Module):
 
     def __init__(self, a: Architecture):
         super().__init__()
-        self.heads, self.kv_heads, self.head_dim = a.heads, a.kv_heads or a.heads, a.head_dim
-        self.wqkv = nn.Linear(a.dim, (self.heads + 2 * self.kv_heads) * a.head_dim, bias=False)
+        self.heads, self.head_dim = a.heads, a.head_dim
+        self.wqkv = nn.Linear(a.dim, 3 * a.dim, bias=False)
         self.wo = nn.Linear(a.dim, a.dim, bias=False)
 
     def forward(self, x: Tensor, table: Tensor, cache: Cache | None) -> Tensor:
         """x (B, T, dim): a whole sequence, or, with a cache, the one token that follows it."""
-        heads = self.wqkv(x).unflatten(-1, (-1, self.head_dim))  # (B, T, H + 2 G, D)
-        turned = rotate(heads[:, :, : self.heads + self.kv_heads], table)
-        queries, keys = turned.split([self.heads, self.kv_heads], dim=2)
-        values = heads[:, :, self.heads + self.kv_heads :]
+        heads = self.wqkv(x).unflatten(-1, (-1, self.head_dim))  # (B, T, 3 H, D)
+        queries, keys = rotate(heads[:, :, : 2 * self.heads], table).chunk(2, dim=2)
+        values = heads[:, :, 2 * self.heads :]
         attend = partial(attention, causal=True) if cache is None else cache.attend
         return self.wo(attend(queries, keys, values).flatten(2))
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -33,13 +34,15 @@ PACKAGES = [
     "typer",
 ]
 """Every dependency that pyproject.toml declares."""
+OF_TRAINING = ["accelerate", "numpy", "pillow", "torch", "torchvision"]
+"""Those that a training computes with: by another version it does not go on to the same bits."""
 
 
-def environment() -> dict:
-    """Packages, interpreter, machine, device and number of threads."""
+def environment(packages: Iterable[str] = PACKAGES) -> dict:
+    """Versions of ``packages`` and of the interpreter, machine, device and number of threads."""
     device = pick()
     return {
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in packages},
         "python": sys.version.split()[0],
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu(),

@@ -1,6 +1,5 @@
 """Provenance: the record beside every artefact that says what made it."""
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -14,15 +13,16 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 import cca
 from cca.errors import CCAError
 from cca.files import read_json, remove_temporaries, require, sha256, write_json
+from cca.files.locks import exclusive
 from cca.records.codebase import digest
-from cca.records.environment import environment
+from cca.records.environment import OF_TRAINING, environment
 from cca.settings import Settings
 
 SUFFIX = ".provenance.json"
@@ -121,6 +121,7 @@ def recorded(
         "inputs": {name: [unchanged(path) for path in paths] for name, paths in inputs.items()},
     }
     with exclusive(out):
+        remove_temporaries(out)  # of one that was killed
         record_path(out).unlink(missing_ok=True)
         older = stamps(out)
         measured: dict = {}
@@ -144,8 +145,12 @@ def recorded(
 
 def stamps(out: Path) -> dict[str, tuple[int, int]]:
     """The other files named as an output up to its suffix, with what changes when they are written again."""
-    own = {out.name, record_path(out).name, f"{out.stem}.progress.pt", f"{out.stem}.progress.other.pt"}
-    others = [path for path in out.parent.glob(f"{glob.escape(out.stem)}.*") if path.name not in own]
+    own, state = {out.name, record_path(out).name}, f"{out.stem}.progress."
+    others = [
+        path
+        for path in out.parent.glob(f"{glob.escape(out.stem)}.*")
+        if path.name not in own and not path.name.startswith(state)
+    ]
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others}
 
 
@@ -156,47 +161,6 @@ def peak_memory() -> dict[str, int]:
     if torch.cuda.is_available():
         peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
     return peaks
-
-
-@contextmanager
-def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of an output, a hidden file beside it that is gone afterwards.
-
-    The kernel releases it with the process, however that ends: a file left by a killed one locks nothing.
-    What else a killed one left, unfinished files of the output, is removed.
-
-    Raises:
-        CCAError: another process holds it, unless ``wait``; or nothing can be written in the folder.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stream = lock.open("w")
-        except OSError as error:
-            raise CCAError(
-                f"{path}: nothing can be written there: {error.strerror}; mend that or choose another place"
-            ) from None
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CCAError(f"{path}: another process is writing it; wait for it or end it") from None
-            if not _is_at(stream, lock):
-                continue  # removed by its holder after it was opened here: a lock that nobody else sees
-            try:
-                remove_temporaries(path)
-                yield
-            finally:
-                lock.unlink(missing_ok=True)  # still locked, so it is ours
-            return
-
-
-def _is_at(stream: TextIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def described(path: Path) -> dict[str, str]:
@@ -220,10 +184,10 @@ def checksum(path: Path) -> str:
 
 
 def run_key(module: str, settings: Settings, inputs: dict[str, list[Path]], arguments: dict | None) -> str:
-    """SHA-256 of all that a stage's result follows from: settings, inputs' content, code, environment."""
+    """SHA-256 of all that a training follows from: settings, inputs' content, code, environment."""
     content = {name: [checksum(path) for path in paths] for name, paths in inputs.items()}
     shown = settings.model_dump(mode="json", exclude=set(settings.only_refuse))
-    told = [shown, arguments or {}, content, code_checksum(module), environment()]
+    told = [shown, arguments or {}, content, code_checksum(module), environment(OF_TRAINING)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

@@ -66,7 +66,7 @@ def run(
         raise CCAError(f"objective {settings.objective['name']} {needs} samples of stage 'fakes' (--fakes)")
     made_of: dict[str, Any] = {"base": base, "codes": codes, "pairs": pairs, "fakes": fakes}
     items = pair_data.load_epoch(**made_of)
-    reference = score.load(scores, **made_of)
+    reference = score.load(scores, **made_of, dropout=settings.dropout, precision=settings.precision)
     if not (steps := len(items) // settings.batch_size):
         raise CCAError(f"{pairs}: {len(items)} pairs are fewer than a batch of {settings.batch_size}")
     coder = tokenizers.load(tokenizer)

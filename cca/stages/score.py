@@ -67,12 +67,12 @@ def run(
         raise CCAError(
             f"{base}: the model gives {np.sum(~np.isfinite(scores))} log-likelihoods that are not finite"
         )
-    made_of = pair_data.made_of(base, codes, pairs, fakes)
     write_npz(
         out,
         positive=scores[0],
         negative=scores[1],
-        made_of=made_of,
+        made_of=pair_data.made_of(base, codes, pairs, fakes),
+        computed=_computed(settings.dropout, settings.precision),
         start=np.array(first),
         total=np.array(len(items)),
     )
@@ -82,20 +82,40 @@ def run(
     }
 
 
-def load(path: Path, *, base: Path, codes: Path, pairs: Path, fakes: Path | None) -> np.ndarray:
+def _computed(dropout: bool, precision: Precision) -> np.ndarray:
+    """What of the way in which scores are computed must be finetuning's own."""
+    return np.array(f"{'with' if dropout else 'without'} dropout, precision {precision}")
+
+
+def load(
+    path: Path,
+    *,
+    base: Path,
+    codes: Path,
+    pairs: Path,
+    fakes: Path | None,
+    dropout: bool = False,
+    precision: Precision = "auto",
+) -> np.ndarray:
     """log p_phi of the first and of the second sides of the pairs: (2, P) float32.
 
     Args:
         path: the folder of all shards, or the file of a single one.
+        dropout: whether the finetuned model has it on, and so the frozen one must have had.
+        precision: of finetuning, and so of the frozen model.
 
     Raises:
         CCAError: no such file, a damaged one, scores by another model or of other pairs, codes or samples,
-            or shards that are not the whole.
+            or computed otherwise than the finetuned model is, or shards that are not the whole.
     """
     files = sorted(path.glob("shard_*.npz")) or [path]
     archives = [Archive(file) for file in files]
     kept = {archive.path: archive.read("made_of") for archive in archives}
     pair_data.check_made_of(kept, base, codes, pairs, fakes)
+    wanted = str(_computed(dropout, precision))
+    for archive in archives:
+        if (found := str(archive.read("computed"))) != wanted:
+            raise CCAError(f"{archive.path}: scores {found}; finetuning is {wanted}: score again as it is")
     scores = [np.stack([_side(archive, name) for name in ("positive", "negative")]) for archive in archives]
     places = [Place.of(archive, part.shape[1]) for archive, part in zip(archives, scores, strict=True)]
     order = whole(path, places, "pairs", "score those shards again")

@@ -76,7 +76,7 @@ def run(settings: ClassifierSettings, *, images: Path, out: Path, progress: Prog
     model = Classifier(settings.architecture, height, channels, data.num_classes).to(device).train()
     rng = generator("classifier", settings.seed)
 
-    seen = part(data.train_labels, settings.share)
+    seen = part(data.train_labels, data.num_classes, settings.share)
 
     def loss_of(batch: np.ndarray) -> tuple[Tensor, dict]:
         inputs = to_input(augment(data.train_images[seen[batch]], settings.augmentation, rng))

@@ -44,9 +44,6 @@ class Architecture(ConvArchitecture):
     phis: int = Field(default=4, ge=1, description="convolutions after upsampling, shared among the scales")
     phi_ratio: float = Field(default=0.5, ge=0, le=1, description="weight of that convolution; 1 - it skips")
     commitment: float = Field(default=0.25, ge=0, description="weight of the commitment loss")
-    normalised_lookup: bool = Field(
-        default=False, description="nearest code by angle instead of distance (VAR's using_znorm)"
-    )
 
     @model_validator(mode="after")
     def _scales_fit(self) -> "Architecture":
@@ -93,7 +90,7 @@ class Quantizer(nn.Module):
     def __init__(self, a: Architecture):
         super().__init__()
         self.patch_sizes, self.side = a.patch_sizes, a.side
-        self.commitment, self.normalised_lookup = a.commitment, a.normalised_lookup
+        self.commitment = a.commitment
         self.embedding = nn.Embedding(a.codebook_size, a.z_channels)
         phis = nn.ModuleList(Phi(a.z_channels, a.phi_ratio) for _ in range(a.phis))
         self.quant_resi = nn.ModuleDict({"qresi_ls": phis})
@@ -122,10 +119,7 @@ class Quantizer(nn.Module):
 
     def lookup(self, vectors: Tensor) -> Tensor:
         """Codes (...) of the entries nearest to vectors (..., Z)."""
-        flat, entries = vectors.flatten(0, -2), self.embedding.weight
-        if self.normalised_lookup:
-            flat, entries = F.normalize(flat, dim=1), F.normalize(entries, dim=1)
-        return nearest(flat, entries).view(vectors.shape[:-1])
+        return nearest(vectors.flatten(0, -2), self.embedding.weight).view(vectors.shape[:-1])
 
     def scales(self, latent: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Quantise a latent map (B, Z, S, S), scale by scale.

@@ -70,7 +70,7 @@ def first_host(environment: Mapping[str, str]) -> str:
 
 def srun(nodes: int, first: str, environment: Mapping[str, str]) -> list[str]:
     """The words that start a command once on each host of a SLURM job, where ``first`` leads."""
-    port = 20000 + int(environment["SLURM_JOB_ID"]) % 20000
+    port = 20000 + (int(environment["SLURM_JOB_ID"]) + os.getpid()) % 20000  # a job may run several
     cpus = environment.get("SLURM_CPUS_PER_TASK")
     return [
         "srun",

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -134,7 +135,6 @@ class Progress:
 
     def __init__(self, path: Path, every: float, key: Callable[[], str]):
         self.path, self.every, self._key_of = path, every, key
-        self.aside = path.with_suffix(".other.pt")
         self.record: dict[str, float] = {}
         """Of a run that went on from a file: its first step, and the seconds spent before."""
 
@@ -162,10 +162,12 @@ class Progress:
 
     def _put_aside(self) -> None:
         """Of a large model a state is worth days: who finds that the wrong command was given has it still."""
-        self.path.replace(self.aside)
+        names = (self.path.with_suffix(f".other{number}.pt") for number in count(1))
+        aside = next(path for path in names if not path.exists())
+        self.path.replace(aside)
         differs = "other settings, inputs, code, packages, kind of device or number of processes"
-        back = "name it as before and run that command again, to go on from it"
-        print(f"{self.path}: kept by {differs}; put aside as {self.aside.name}: {back}", file=sys.stderr)
+        back = "name it as before and run that command again to go on from it, or delete it"
+        print(f"{self.path}: kept by {differs}; put aside as {aside.name}: {back}", file=sys.stderr)
 
     def _read(self) -> Any:
         try:
@@ -199,6 +201,5 @@ class Progress:
             raise StoppedError(f"terminated after step {done - 1}; run the same command again to go on")
 
     def remove(self) -> None:
-        """Remove the file, and one put aside, after what was trained is written."""
-        for path in (self.path, self.aside):
-            path.unlink(missing_ok=True)
+        """Remove the file after what was trained is written; those put aside stay."""
+        self.path.unlink(missing_ok=True)

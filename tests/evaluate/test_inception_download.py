@@ -8,7 +8,6 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from cca.errors import CCAError
 from cca.evaluate import inception
-from cca.records.provenance import exclusive
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +20,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_they_are_downloaded_once(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
     def download(url: str, out: Path, expected: str) -> None:
         assert (url, expected) == (URL_INCEPTION_V3, checksum)
-        with pytest.raises(CCAError, match="another process is writing it"), exclusive(out):
-            pytest.fail("two at once")
+        out.parent.mkdir(parents=True)
         out.write_bytes(b"weights")
         downloads.append(out)
 

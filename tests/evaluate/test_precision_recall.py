@@ -94,7 +94,7 @@ def test_float16_rounds_distances():
 def test_float16_agrees_with_the_suites_arithmetic():
     def suite(u, v):
         u, v = u.astype(np.float16), v.astype(np.float16)
-        norms = [(x.astype(np.float32) ** 2).sum(axis=1).astype(np.float16) for x in (u, v)]
+        norms = [(x**2).astype(np.float32).sum(axis=1).astype(np.float16) for x in (u, v)]
         cross = (u.astype(np.float32) @ v.T.astype(np.float32)).astype(np.float16)
         return np.maximum(norms[0][:, None] - np.float16(2) * cross + norms[1], np.float16(0))
 

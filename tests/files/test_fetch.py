@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,6 +88,14 @@ def left(out: Path) -> list[Path]:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def test_calls_side_by_side_fetch_a_file_once(server: Server, out: Path) -> None:
+    expected = sha256(CONTENT)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: fetch.download(server.url, out, expected), range(4)))
+    assert found == [expected] * 4 and out.read_bytes() == CONTENT
+    assert server.asked == [None]
 
 
 def test_a_file_comes_whole(server: Server, out: Path) -> None:

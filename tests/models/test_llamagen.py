@@ -98,13 +98,6 @@ def test_weights_of_llamagen_b_have_the_official_names_and_shapes():
     assert model.num_steps == model.num_tokens == 576
 
 
-def test_key_value_heads_can_be_shared():
-    with torch.device("meta"):
-        model = models.build("llamagen", {"dim": 64, "layers": 1, "heads": 8, "kv_heads": 2}, grid(9, 4), 2)
-    assert model.layers[0].attention.wqkv.weight.shape == (64 + 2 * 16, 64)
-    assert model.layers[0].feed_forward.w1.weight.shape == (256, 64)
-
-
 def test_untrained_models_are_uniform():
     torch.manual_seed(0)
     model = models.build("llamagen", {"dim": 64, "layers": 2, "heads": 2}, grid(50, 9), 4)
@@ -176,12 +169,11 @@ def test_a_code_changes_later_log_probabilities_only(training: bool):
     assert (model.token_log_probs(codes, (labels + 1) % 4) != before).all(dim=0).all()
 
 
-@pytest.mark.parametrize("kv_heads", [None, 1, 2])
 @pytest.mark.parametrize("fused", [True, False])
 def test_cached_decoding_has_the_log_probabilities_of_the_full_pass(
-    decoded_logits: Callable, monkeypatch: pytest.MonkeyPatch, kv_heads: int | None, fused: bool
+    decoded_logits: Callable, monkeypatch: pytest.MonkeyPatch, fused: bool
 ):
-    model = random_model(dim=32, heads=4, kv_heads=kv_heads)
+    model = random_model(dim=32, heads=4)
     codes, labels = random_inputs(model, 9)
     cache = llamagen.Cache
     monkeypatch.setattr(llamagen, "Cache", lambda length, **_: cache(length, fused=fused))
@@ -335,7 +327,6 @@ def test_dropout_follows_the_mode():
     [
         ({"dim": 10, "heads": 4}, "dim 10 is not divisible by heads 4"),
         ({"dim": 12, "heads": 2}, "dim / heads is 6"),
-        ({"dim": 24, "heads": 6, "kv_heads": 4}, "heads 6 is not divisible by kv_heads 4"),
         ({"dim": 16, "heads": 2, "dropout": 1.0}, "dropout"),
         ({"dim": 16, "heads": 0}, "heads"),
         ({"dim": 16, "heads": 2, "depth": 3}, "unknown key 'depth'"),

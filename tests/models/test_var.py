@@ -92,9 +92,8 @@ def test_teacher_forced_and_cached_log_probabilities_agree():
     assert torch.allclose(model.log_prob(drawn[0], labels), cached.sum(dim=1), atol=1e-3)
 
 
-@pytest.mark.parametrize("l2_norm_attention", [True, False])
-def test_a_code_changes_nothing_at_its_own_or_coarser_scales(l2_norm_attention: bool):
-    model = random_model(l2_norm_attention=l2_norm_attention)
+def test_a_code_changes_nothing_at_its_own_or_coarser_scales():
+    model = random_model()
     codes, labels = random_inputs(model, 4)
     before = forced_logits(model, codes, labels)
     for scale, span in enumerate(model.spans):

@@ -14,10 +14,11 @@ from threading import Timer
 import pytest
 
 from cca.errors import CCAError
-from cca.files import read_json
+from cca.files import locks, read_json
+from cca.files.locks import exclusive
 from cca.records import codebase, provenance
 from cca.records.environment import PACKAGES, cpu
-from cca.records.provenance import checksum, exclusive, record_of, record_path, recorded, unchanged
+from cca.records.provenance import checksum, record_of, record_path, recorded, unchanged
 from cca.settings import Settings
 
 
@@ -116,7 +117,7 @@ def another(tmp_path: Path) -> Iterator[subprocess.Popen]:
     code = f"""if True:
         import time
         from pathlib import Path
-        from cca.records.provenance import exclusive
+        from cca.files.locks import exclusive
         with exclusive(Path({str(tmp_path / "out")!r})):
             print("locked", flush=True)
             time.sleep(600)"""
@@ -156,7 +157,7 @@ def test_a_lock_that_was_removed_while_waiting_for_it_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The holder removes its file between another's opening it and locking it."""
-    flock, locked = provenance.fcntl.flock, []
+    flock, locked = locks.fcntl.flock, []
 
     def late(stream: object, how: int) -> None:
         if not locked:
@@ -164,7 +165,7 @@ def test_a_lock_that_was_removed_while_waiting_for_it_is_none(
         flock(stream, how)
         locked.append(stream)
 
-    monkeypatch.setattr(provenance.fcntl, "flock", late)
+    monkeypatch.setattr(locks.fcntl, "flock", late)
     with exclusive(tmp_path / "out"):
         assert len(locked) == 2
         with pytest.raises(CCAError, match="another process"), exclusive(tmp_path / "out"):

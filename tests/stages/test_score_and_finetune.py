@@ -69,10 +69,10 @@ def test_scores_do_not_depend_on_the_number_of_shards(
     given = files | {"base": base}
     made_of = {name: given[name] for name in ("base", "codes", "pairs")} | {"fakes": None}
     found = {count: shards(given, tmp_path / str(count), count, dropout) for count in (1, 2, 4)}
-    whole = score.load(found[1], **made_of)
+    whole = score.load(found[1], **made_of, dropout=dropout)
     for folder in found.values():
-        assert score.load(folder, **made_of) == pytest.approx(whole, rel=1e-6)
-    assert score.load(found[1] / "shard_0.npz", **made_of).shape == (2, 80)
+        assert score.load(folder, **made_of, dropout=dropout) == pytest.approx(whole, rel=1e-6)
+    assert score.load(found[1] / "shard_0.npz", **made_of, dropout=dropout).shape == (2, 80)
     plain = score.load(shards(given, tmp_path / "plain", 1, dropout=False), **made_of)
     assert (plain != whole).all() == dropout
 
@@ -84,6 +84,22 @@ def shards(files: dict[str, Path], folder: Path, count: int, dropout: bool = Fal
     for shard in range(count):
         score.run(settings, **inputs, out=folder / f"shard_{shard}.npz", seed=0, shard=shard, shards=count)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"dropout": True}, "with dropout, precision auto"),
+        ({"precision": "fp32"}, "without dropout, precision fp32"),
+    ],
+)
+def test_scores_that_were_computed_otherwise_are_refused(
+    files: dict[str, Path], tmp_path: Path, change: dict, wanted: str
+) -> None:
+    with pytest.raises(
+        CCAError, match=f"scores without dropout, precision auto; finetuning is {wanted}: score"
+    ):
+        run(files, tmp_path / "model.safetensors", {"name": "dpo"}, **change)
 
 
 def test_shards_that_are_not_the_whole_are_one_line(files: dict[str, Path], tmp_path: Path) -> None:

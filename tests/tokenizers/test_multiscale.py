@@ -151,14 +151,6 @@ def test_the_residual_falls_with_every_scale():
     assert errors[-1] < 0.05**2, errors
 
 
-def test_normalised_lookup_goes_by_angle():
-    tokenizer = build(normalised_lookup=True)
-    vectors = torch.randn(50, 3)
-    cosine = F.cosine_similarity(vectors[:, None], tokenizer.quantize.embedding.weight[None], dim=2)
-    assert torch.equal(tokenizer.quantize.lookup(vectors), cosine.argmax(dim=1))
-    assert not torch.equal(build().quantize.lookup(vectors), cosine.argmax(dim=1))
-
-
 def test_training_pass_reconstructs_what_encode_and_decode_do():
     tokenizer = build().eval()
     x = images(4, tokenizer)

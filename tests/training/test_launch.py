@@ -32,7 +32,7 @@ def test_in_a_slurm_job_srun_starts_the_command_once_on_each_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho node7\necho node9\n")
-    (tmp_path / "srun").write_text('#!/bin/sh\necho "$@" "$SLURM_JOB_ID"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$@" "$SLURM_JOB_ID $$"\n')
     for program in tmp_path.iterdir():
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -40,8 +40,10 @@ def test_in_a_slurm_job_srun_starts_the_command_once_on_each_host(
     code = "from cca.training import launch; launch.start(['pretrain', '--nodes', '2'], 8, 2)"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "--nodes=2 --ntasks=2 --ntasks-per-node=1" in done.stdout, done.stderr
-    assert "MASTER_ADDR=node7,MASTER_PORT=20017 --cpus-per-task=6" in done.stdout
-    assert done.stdout.endswith(f"{sys.executable} -m cca pretrain --nodes 2 40017\n")
+    *_, job, process = done.stdout.split()  # the process that became srun
+    port = 20000 + (int(job) + int(process)) % 20000
+    assert f"MASTER_ADDR=node7,MASTER_PORT={port} --cpus-per-task=6" in done.stdout
+    assert f"{sys.executable} -m cca pretrain --nodes 2 40017 " in done.stdout
 
 
 def test_processes_that_do_not_divide_among_hosts_or_gpus_are_refused(

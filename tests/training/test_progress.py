@@ -170,9 +170,13 @@ def test_a_state_of_another_run_is_put_aside_and_a_damaged_one_discarded(
     content = path.read_bytes()
     other = kept(tmp_path, key="b", every=1e9)
     assert resumed_from(tmp_path, kill_at, other) == 0
-    assert not path.exists() and other.aside.read_bytes() == content
+    aside = tmp_path / "state.progress.other1.pt"  # which the other run, now finished, has left
+    assert not path.exists() and aside.read_bytes() == content
     assert f"{path}: kept by other settings" in capsys.readouterr().err
-    other.aside.replace(path)
+    killed()
+    assert resumed_from(tmp_path, kill_at, other) == 0
+    assert aside.read_bytes() == content and (tmp_path / "state.progress.other2.pt").is_file()
+    aside.replace(path)
     assert resumed_from(tmp_path, kill_at, kept(tmp_path)) == 3
     path.unlink()
     path = killed()

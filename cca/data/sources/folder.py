@@ -58,6 +58,8 @@ def read(settings: DataSettings) -> RawImages:
             continue
         images.append(to_pixels(centre_crop(image, settings.image_size)))
         kept.append((label, out))
+    if not kept:
+        raise CCAError(f"{settings.root}: none of its {len(listed)} images can be read")
     labels, outs = np.array(kept, dtype=np.int64).T
     return RawImages(
         np.stack(images),
@@ -84,19 +86,21 @@ def splits(root: Path | None) -> list[dict[str, list[Path]]]:
 
 
 def list_images(root: Path | None) -> dict[str, list[Path]]:
-    """The image files of every class, classes and files in the order of their names.
+    """The image files of every class but hidden ones, classes and files in the order of their names.
 
     Raises:
         CCAError: no such folder, no class, or an empty class.
     """
     if root is None or not root.is_dir():
         raise CCAError(f"data.root: {root} is not a folder; name one whose sub-folders are the classes")
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise CCAError(f"{root}: no sub-folders; put the images of each class into a folder of its own")
     classes = {}
     for folder in folders:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        names = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        shown = (name for name in names if not any(part.startswith(".") for part in name.parts))
+        files = sorted(folder / name for name in shown)
         if not files:
             raise CCAError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in this class")
         classes[folder.name] = files

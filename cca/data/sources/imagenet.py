@@ -38,8 +38,8 @@ def fingerprint(settings: DataSettings) -> str:
 def read(settings: DataSettings) -> RawImages:
     """The list of all images, training images first; with ``corrupt: skip`` those that can be decoded.
 
-    Looking for corrupt images decodes all of them, by so many threads as torch has. What was
-    found is kept in the user's cache, class by class, so that a killed search goes on.
+    Looking for corrupt images decodes all of them, by `READERS` threads. What was found is kept in the
+    user's cache, class by class, so that a killed search goes on.
 
     Raises:
         CCAError: no such folder, class folders missing, too many or empty, an empty image, or too many
