@@ -230,7 +230,9 @@ class Tier(Settings):
 
     def figure(self, name: str) -> FigureSettings:
         """Settings of stage ``report figure``."""
-        return FigureSettings(**self._artefact(name, self.figures[name]))
+        figure = self.figures[name]
+        shards = {"shards": self.shards} if figure.samples_of() else {}
+        return FigureSettings(**self._artefact(name, figure), **shards)
 
     def _artefact(self, name: str, artefact: Table | Figure) -> dict:
         shown = artefact.experiments()

@@ -28,6 +28,10 @@ class Experiment:
         """The metrics of its samples."""
         return Path(self.model, self.finetune, f"seed={self.seed}", f"s={self.scale:g}", METRICS)
 
+    def samples(self, shards: int) -> Path:
+        """The first of its files of samples, where these are in so many shards."""
+        return self.metrics.with_name("samples") / str(shards) / "shard_0.npz"
+
     @property
     def inception(self) -> Path:
         """The same by Inception's features, beside those of the tier's own extractor."""

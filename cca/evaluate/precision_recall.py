@@ -37,8 +37,8 @@ def precision_recall(
         reference: features (M, D); computed with in their own precision.
         samples: features (N, D).
         k: neighbours.
-        block_size: points a side of a block of distances; does not change the result, but with ``adm_float16``
-            where some blocks overflow.
+        block_size: points a side of a block of distances; does not change the result, or with ``adm_float16``
+            only where blocks overflow.
         adm_float16: distances in float16, as the suite; blocks that overflow in float32.
         device: where the blocks are computed.
 

@@ -15,6 +15,7 @@ from cca.device import shapes_only
 from cca.entries import TrainedModel, TrainedTokenizer
 from cca.evaluate.classifier import Classifier
 from cca.models import ARModel
+from cca.pitfalls.mistakes import MISTAKES
 from cca.plan.images import Split
 from cca.plan.jobs import Job
 from cca.shards import shard_range
@@ -170,7 +171,10 @@ def seconds(
 
 
 def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[str, float]:
-    """The operations of a job by kind of work, named as `Machine`'s speeds; of a light one none."""
+    """The operations of a job by kind of work, named as `Machine`'s speeds; of a light one none.
+
+    Not counted are a tokenizer's perceptual and adversarial networks, and other systems' samples.
+    """
     images, model = split.images, job["model"]
     tokenizer = tier.models[model].tokenizer if model else job["tokenizer"]
     trained = {"features": tier.classifier, "perceptual": tier.perceptual}
@@ -216,4 +220,8 @@ def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[s
     if job.rule in {"evaluate", "evaluate_by_inception"}:
         extract = networks.extract if job.rule == "evaluate" else INCEPTION
         return {"convolution": tier.models[model].sampling.num_samples * extract}
+    if job.rule == "pitfalls" and tier.pitfalls:
+        images = tier.models[tier.pitfalls.model].sampling.num_samples
+        times = len(tier.measured_pitfalls().draws) + len(MISTAKES)
+        return {"convolution": times * images * networks.extract}
     return {}

@@ -56,9 +56,10 @@ def expected(tier: Tier) -> dict[str, Settings]:
     for experiment in tier.experiments():
         if experiment.finetune != BASE and not tier.finetunes[experiment.finetune].imported:
             found[str(experiment.checkpoint)] = tier.finetune(experiment.model, experiment.finetune)
-        samples = experiment.metrics.parent / f"samples/{tier.shards}"
+        samples = experiment.samples(tier.shards)
         for shard in range(tier.shards):
-            found[f"{samples}/shard_{shard}.npz"] = tier.sampling(experiment.model, experiment.scale)
+            settings = tier.sampling(experiment.model, experiment.scale)
+            found[str(samples.with_name(f"shard_{shard}.npz"))] = settings
         found[str(experiment.metrics)] = tier.evaluation.protocol
     found |= {f"tables/{table}.csv": tier.table(table) for table in tier.tables}
     found |= {f"figures/{figure}.pdf": tier.figure(figure) for figure in tier.figures}

@@ -25,6 +25,7 @@ class Context(Settings):
     mask_rates: dict[str, float] = Field(
         default={}, description="of the finetunes that do not take their model's"
     )
+    shards: int = Field(default=1, description="files of an experiment's samples, where these are shown")
     external: dict[str, External] = Field(default={}, description="other systems, where they have rows")
     tokenizers: dict[str, str] = Field(default={}, description="the tokenizer of each model")
     inception: bool = Field(default=False, description="whether FID by Inception's features is shown too")

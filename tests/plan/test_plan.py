@@ -93,6 +93,7 @@ def test_guidance_doubles_drawing_and_finetuning_triples_scoring(networks: Netwo
     assert work("finetune")["training"] == 3 * work("score")["scoring"]
     assert work("score")["scoring"] == 2 * 160 * networks.forward["llamagen-s"]
     assert work("pairs") == {}
+    assert work("pitfalls")["convolution"] > 20 * 200 * networks.extract  # two dozen mistakes
 
 
 def test_checkpointed_activations_cost_another_forward_pass(networks: Networks, tier: Tier) -> None:

@@ -30,9 +30,9 @@ class Figure(Settings, ABC):
         """What must be made before, below the tier's results; by default the experiments' metrics."""
         return [experiment.metrics for experiment in self.experiments()]
 
-    def inputs(self, results: Path) -> list[Path]:
-        """What is read, once that is made; by default the same."""
-        return [results / path for path in self.files()]
+    def samples_of(self) -> list[Experiment]:
+        """Experiments of whose samples the first are drawn; by default none."""
+        return []
 
     def quality_of(self) -> list[str]:
         """Models whose tokenizers' rFID is drawn; by default none."""
@@ -72,12 +72,13 @@ class FigureSettings(Context):
 
     def needs(self) -> list[Path]:
         """What must be made before, below the tier's results."""
-        return [*self.figure.files(), *self.qualities(self.figure.quality_of())]
+        figure = self.figure
+        samples = [experiment.samples(self.shards) for experiment in figure.samples_of()]
+        return [*figure.files(), *samples, *self.qualities(figure.quality_of())]
 
     def files(self, results: Path) -> list[Path]:
         """What it is made of."""
-        qualities = self.qualities(self.figure.quality_of())
-        return [*self.figure.inputs(results), *(results / path for path in qualities)]
+        return [results / path for path in self.needs()]
 
 
 def run(settings: FigureSettings, *, results: Path, out: Path) -> dict:

@@ -45,9 +45,9 @@ class Figure(figures.Figure):
         """Three of every model."""
         return [experiment for _, _, experiment in self._grids()]
 
-    def inputs(self, results: Path) -> list[Path]:
-        """The metrics, and the samples that they were computed from, however these were sharded."""
-        return [*super().inputs(results), *(first_shard(results, e) for e in self.experiments())]
+    def samples_of(self) -> list[Experiment]:
+        """All."""
+        return self.experiments()
 
     def points(self, measured: Measured) -> pd.DataFrame:
         """Columns panel_index, panel, method, lam, s, inception_score, place in the grid, sample,
@@ -60,7 +60,7 @@ class Figure(figures.Figure):
         """
         frames = []
         for index, method, experiment in self._grids():
-            path = first_shard(measured.folder, experiment)
+            path = measured.folder / experiment.samples(measured.context.shards)
             labels = read_npz(path, "labels")["labels"][: self.side**2]
             if len(labels) < self.side**2:
                 raise CCAError(f"{path}: {len(labels)} samples are too few for fig3's side of {self.side}")
@@ -95,19 +95,6 @@ class Figure(figures.Figure):
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
         return figure
-
-
-def first_shard(results: Path, experiment: Experiment) -> Path:
-    """The first file of an experiment's samples, of the sharding made last.
-
-    Raises:
-        CCAError: there are none.
-    """
-    folder = results / experiment.metrics.parent / "samples"
-    found = list(folder.glob("*/shard_0.npz"))
-    if not found:
-        raise CCAError(f"{folder}/*/shard_0.npz: no such file")
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
 def grid(images: np.ndarray) -> np.ndarray:

@@ -124,6 +124,7 @@ def settings(name: str, **changes: object) -> figures.FigureSettings:
         titles=MODELS,
         objectives=OBJECTIVES,
         tokenizers=TOKENIZERS,
+        shards=2,
     )
 
 

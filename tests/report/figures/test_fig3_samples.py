@@ -1,6 +1,5 @@
 """Figure 3 shows the images of the files, the same labels in every column."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cca.errors import CCAError
 from cca.experiments import Experiment
-from cca.files import read_json, read_npz, write_npz
+from cca.files import read_json, read_npz
 from cca.report.figures.fig3_samples import grid
 
 from .conftest import axes_of, model_of, points_of, settings, shard_of
@@ -52,19 +51,18 @@ def test_fig3_shows_the_same_labels_in_every_column_and_the_images_of_the_files(
         points_of(made, "fig3_samples", side=5)
 
 
-def test_fig3_shows_the_samples_made_last(made: Path) -> None:
-    experiment = Experiment("a", "base", 1, 0)
-    known = shard_of(made, experiment)
-    other = shard_of(made, experiment, shards=10)
-    write_npz(other, **read_npz(known))
-    for newest, older in ((known, other), (other, known)):
-        os.utime(older, (1, 1))
-        os.utime(newest, (2, 2))
-        assert set(points_of(made, "fig3_samples").query("panel == 'Model-A'")["shard"]) > {str(newest)}
-        assert newest in settings("fig3_samples").files(made)
-        assert older not in settings("fig3_samples").files(made)
-    other.unlink()
-    assert not [path for path in settings("fig3_samples").figure.files() if path.suffix == ".npz"]
+def test_fig3_is_made_of_the_first_shards(made: Path) -> None:
+    wanted = settings("fig3_samples")
+    files = set(wanted.files(made))
+    for model, finetune, scale in (("a", "base", 0), ("a", "cca_lambda=3", 0), ("b", "base", 0.5)):
+        experiment = Experiment(model, finetune, 1, scale)
+        assert {shard_of(made, experiment), made / experiment.metrics} <= files
+    shard_of(made, Experiment("a", "base", 1, 0)).rename(made / "away.npz")
+    try:
+        with pytest.raises(CCAError, match=r"a/base/seed=1/s=0/samples/2/shard_0.npz: no such file"):
+            points_of(made, "fig3_samples")
+    finally:
+        (made / "away.npz").rename(shard_of(made, Experiment("a", "base", 1, 0)))
 
 
 def test_a_grid_separates_its_images_by_white_lines() -> None:
