@@ -3,10 +3,8 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,11 +22,10 @@ from cca.data.files import FileImages
 from cca.device import pick
 from cca.errors import CCAError
 from cca.files import CsvLog, sha256, write_safetensors
+from cca.prefetch import prefetched
 from cca.rng import generator
 from cca.settings import Settings
 from cca.shards import shard_range
-
-T = TypeVar("T")
 
 
 class CodesSettings(Settings):
@@ -81,7 +78,8 @@ def run(
     ranges = [
         slice(at, min(at + settings.batch_size, last)) for at in range(first, last, settings.batch_size)
     ]
-    batches = ahead(_cut(pictures, where, settings, draws, model.image_size) for where in ranges)
+    cuts = (_cut(pictures, where, settings, draws, model.image_size) for where in ranges)
+    batches = prefetched(cuts, depth=1)
     for where, batch in zip(tqdm(ranges, desc="encode"), batches, strict=True):
         for crop, pixels in enumerate(batch):
             with torch.inference_mode():
@@ -107,16 +105,6 @@ def checksums(codes: np.ndarray) -> np.ndarray:
     """CRC-32 of the last axis of codes (..., T): (...) uint32."""
     rows = np.ascontiguousarray(codes).reshape(-1, codes.shape[-1])
     return np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.uint32).reshape(codes.shape[:-1])
-
-
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items of an iterable, none of them None, the next one made in a thread while one is used."""
-    iterator: Iterator[T | None] = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, iterator, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, iterator, None)
-            yield item
 
 
 class _Draws:

@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cca.evaluate.fid import square_root_factor
+from cca.evaluate.inception_score import divergences
 from cca.evaluate.precision_recall import BAR_FROM, Distances, adm_distances, squared_distances
 from cca.evaluate.protocol import EvaluationSettings
 from cca.evaluate.samples import Features
@@ -142,10 +143,8 @@ def score_contributions(logits: np.ndarray, split_size: int) -> np.ndarray:
     """
     parts, splits = [], range(0, len(logits), split_size)
     for start in splits:
-        log_p = torch.from_numpy(logits[start : start + split_size]).to(torch.float64).log_softmax(dim=1)
-        log_mean = log_p.logsumexp(dim=0) - np.log(len(log_p))
-        divergence = (log_p.exp() * (log_p - log_mean)).sum(dim=1)
-        weight = len(logits) / (len(splits) * len(log_p))
+        divergence = divergences(logits[start : start + split_size])
+        weight = len(logits) / (len(splits) * len(divergence))
         parts.append(weight * divergence.mean().exp() * (divergence - divergence.mean()))
     return torch.cat(parts).numpy()
 

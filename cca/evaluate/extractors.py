@@ -1,12 +1,9 @@
 """Feature extractors, our classifier or one of torch-fidelity's, and one pass of images through one."""
 
-import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +16,7 @@ from cca.evaluate.images import ArrayImages, Images
 from cca.evaluate.protocol import CLASSIFIER, SPATIAL
 from cca.evaluate.samples import Features
 from cca.files import sha256
-
-T = TypeVar("T")
+from cca.prefetch import prefetched
 
 
 class ClassifierExtractor(nn.Module):
@@ -163,41 +159,3 @@ def without_tf32() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The same items, made by a thread up to ``depth`` ahead; its errors are raised here."""
-    waiting: queue.Queue = queue.Queue(depth)
-    stopped, end = threading.Event(), object()
-
-    def put(item: object) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((end, None))
-        except BaseException as error:
-            put((end, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = waiting.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

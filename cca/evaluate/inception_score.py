@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cca.errors import CCAError
 
@@ -26,9 +27,12 @@ def inception_score(logits: np.ndarray, split_size: int = 5000) -> float:
         raise CCAError("logits are NaN or infinite: check the images and the extractor's weights")
     scores = []
     for start in range(0, len(logits), split_size):
-        split = torch.from_numpy(np.asarray(logits[start : start + split_size])).to(torch.float64)
-        log_p = split.log_softmax(dim=1)
-        log_mean = log_p.logsumexp(dim=0) - np.log(len(split))
-        divergence = (log_p.exp() * (log_p - log_mean)).sum(dim=1)
-        scores.append(float(divergence.mean().exp()))
+        scores.append(float(divergences(logits[start : start + split_size]).mean().exp()))
     return float(np.mean(scores))
+
+
+def divergences(logits: np.ndarray) -> Tensor:
+    """KL(p(y|x) || mean p(y)) of the rows of a split (N, C): (N,) float64."""
+    log_p = torch.from_numpy(np.asarray(logits)).to(torch.float64).log_softmax(dim=1)
+    log_mean = log_p.logsumexp(dim=0) - np.log(len(log_p))
+    return (log_p.exp() * (log_p - log_mean)).sum(dim=1)

@@ -9,7 +9,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from cca.errors import CCAError
 from cca.evaluate.classifier import load_classifier, to_input
-from cca.evaluate.extractors import Extractor, extract, load, prefetched, without_tf32
+from cca.evaluate.extractors import Extractor, extract, load, without_tf32
 from cca.evaluate.images import ArrayImages
 from cca.files import sha256
 
@@ -80,27 +80,6 @@ def test_tf32_is_off_only_while_it_matters():
     finally:
         torch.set_float32_matmul_precision(before[0])
     assert torch.backends.cudnn.allow_tf32 == before[1]
-
-
-def test_prefetching_keeps_order_and_raises_the_makers_errors():
-    assert list(prefetched(iter(range(50)))) == list(range(50))
-
-    def fails():
-        yield 1
-        raise CCAError("broken")
-
-    taken = prefetched(fails())
-    assert next(taken) == 1
-    with pytest.raises(CCAError, match="broken"):
-        next(taken)
-
-
-def test_prefetching_does_not_run_ahead():
-    made = []
-    items = prefetched((made.append(i) or i for i in range(1000)), depth=2)
-    next(items)
-    items.close()
-    assert len(made) < 10
 
 
 class Command:
