@@ -39,9 +39,17 @@ def test_both_measured_tiers_are_shown() -> None:
     assert {tier for tier, *_ in excerpts()} == {"mini", "cifar10"}
 
 
+def number(name: str, text: str) -> float | None:
+    """What follows ``name =`` in a label."""
+    found = re.search(rf"\b{name} = ([\d.]+\b)", text)
+    return float(found[1]) if found else None
+
+
 def guided(tier: str, model: str, scale: float, several: bool) -> pd.Series:
     """What is published of a model with CFG: of several seeds, in the claims, FID and IS only."""
     if several:
+        table = pd.read_csv(PUBLISHED / tier / "table2.csv").set_index("model")
+        assert scale == table.loc[model, "cfg_scale"]  # the claims do not say theirs
         claims = pd.read_csv(PUBLISHED / tier / "claims.csv").set_index(["claim", "model"])
         text = claims.loc[("cfg_improves", model), "measured"]
         return pd.Series({m: float(re.search(rf"cfg\.{m} ([\d.]+)", text)[1]) for m in METRICS[:2]})
@@ -49,27 +57,56 @@ def guided(tier: str, model: str, scale: float, several: bool) -> pd.Series:
     return sweep.set_index(["panel", "method", "s"]).loc[(model, "cfg", scale), METRICS]
 
 
-def unguided(tier: str, model: str, method: str, several: bool) -> pd.Series:
+def unguided(tier: str, model: str, label: str, several: bool) -> pd.Series:
     """The row of table 3, with the deviations of several seeds."""
     table = pd.read_csv(PUBLISHED / tier / "table3.csv").set_index("model")
+    method = label.partition("+ ")[2].partition(",")[0]
     wanted = f"{model} +{method}" if method else model
     (name,) = [name for name in table.index if name.partition(" (")[0] == wanted]
+    assert number("λ", label) == number("λ", name)
     row = table.loc[name]
     assert several == pd.notna(row["fid_std"])
     return row[METRICS + ([f"{metric}_std" for metric in METRICS] if several else [])]
 
 
+def published(tier: str, model: str, label: str, several: bool) -> pd.Series:
+    """What a row of README's tables is an excerpt of."""
+    if "CFG" in label:
+        return guided(tier, model, number("s", label), several)
+    return unguided(tier, model, label, several)
+
+
 @pytest.mark.parametrize(("tier", "model", "label", "cells"), excerpts())
 def test_numbers_are_the_published_ones(tier: str, model: str, label: str, cells: list[str]) -> None:
     several = "±" in cells[0]
-    if scale := re.search(r"CFG, s = ([\d.]+)", label):
-        published = guided(tier, model, float(scale[1]), several)
-    else:
-        published = unguided(tier, model, label.partition("+ ")[2].partition(",")[0], several)
     given = {}
     for metric, cell in zip(METRICS, cells, strict=True):
         names = [metric, f"{metric}_std"] if several else [metric]
         given |= dict(zip(names, shown(cell), strict=True))
-    for name, value in published.items():
-        number, half = given[name]
-        assert number == pytest.approx(value, abs=half)
+    for name, value in published(tier, model, label, several).items():
+        digits, half = given[name]
+        assert digits == pytest.approx(value, abs=half)
+
+
+def way(tier: str, model: str) -> tuple[float, float, float]:
+    """How far CCA goes from the pretrained model's FID to that with CFG, in per cent; its λ, and CFG's s."""
+    rows = [(label, "±" in cells[0]) for *where, label, cells in excerpts() if where == [tier, model]]
+    (base,), (cca,), (cfg,) = (
+        [row for row in rows if mark in row[0]] for mark in (f"**{model}**", "+ CCA", "CFG")
+    )
+    start, reached, end = (published(tier, model, *row)["fid"] for row in (base, cca, cfg))
+    return 100 * (start - reached) / (start - end), number("λ", cca[0]), number("s", cfg[0])
+
+
+def test_how_far_cca_goes_is_what_the_published_numbers_say() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    shares = re.search(r"CCA without guidance goes ([^.]+) of the way from", text)[1]
+    said = {model: int(percent) for percent, model in re.findall(r"(\d+) % \((.+?)\)", shares)}
+    assert set(said) == {model for tier, model, *_ in excerpts() if tier == "mini"}
+    for model, percent in said.items():
+        assert percent == round(way("mini", model)[0])
+    lam, percent, scale = re.search(
+        r"as far as λ = ([\d.]+), which is (\d+) % of the way in FID to s = ([\d.]+\b)", text
+    ).groups()
+    exact, *of = way("cifar10", "LlamaGen")
+    assert int(percent) == round(exact) and [float(lam), float(scale)] == of
