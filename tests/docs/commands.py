@@ -4,7 +4,8 @@ A comment above a block says it, `<!-- run -->`, or `<!-- dry: why -->` or `<!--
 
 - run: run for real, at the smoke tier, in the folder of the finished smoke DAG;
 - dry: run up to the list of jobs, or replaced by a test of its own which the page names;
-- parsed: it needs a network, a GPU, a cluster or hours: programs, options, targets and files are checked.
+- parsed: it needs a network, a GPU, a cluster or hours: programs, options, targets, values of a tier and
+  files are checked.
 
 Pages that `cca publish` writes hold targets only, which are run.
 """

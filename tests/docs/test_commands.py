@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import sys
 import tomllib
@@ -13,6 +14,8 @@ import snakemake.cli
 from typer.main import get_command
 
 from cca import cli
+from cca.config import load_tier
+from cca.errors import CCAError
 from cca.report.lineage import show
 
 from .commands import PAGES, REPOSITORY, Command, Snakemake, commands, inline
@@ -135,7 +138,7 @@ def test_commands_within_sentences_are_spelled_right(page: Path) -> None:
 
 
 def check_spelling(command: Command) -> None:
-    """Raise, or fail an assertion, where a command's program, options, targets or files are not there."""
+    """Raise, or fail an assertion, where a command's program, options, targets, values or files are wrong."""
     program, *words = command.words
     if program == "cca":
         try:
@@ -175,13 +178,42 @@ def parse_cca(words: list[str]) -> None:
 
 
 def parse_snakemake(call: Snakemake) -> None:
-    """Let Snakemake parse its options; the profile, the tier and the targets are there."""
+    """Let Snakemake parse its options, and the tier its values; the profile and the targets are there."""
     _, given = snakemake.cli.parse_args([*call.options, *call.targets])
     for folder in (given.profile, given.workflow_profile):
         assert folder is None or (REPOSITORY / folder).is_dir() or folder == "profiles/default", folder
-    for part in call.config:
-        if part.startswith("tier=") and part != "tier=mine":
-            assert (REPOSITORY / "workflow/config" / f"{part.partition('=')[2]}.yaml").is_file(), part
+    overrides = snakemake.cli.parse_config(call.config)
+    if (tier := overrides.pop("tier", "mini")) != "mine":
+        unknown = set(given.targets) - targets(tier, overrides)
+        assert not unknown, f"no targets of tier {tier}: {sorted(unknown)}"
+
+
+def targets(name: str, overrides: dict) -> set[str]:
+    """What can be asked of a tier: its artefacts, weights that it downloads, and all of its metrics."""
+    tier = load_tier(name, REPOSITORY / "workflow/config", overrides)
+    others = [section for section in ("claims", "pitfalls", "theory") if getattr(tier, section)]
+    found = {"all", "artefacts", "results/report.html"}
+    found |= {f"results/{table}.{kind}" for table in tier.tables for kind in ("csv", "md", "tex")}
+    found |= {f"results/{section}.{kind}" for section in others for kind in ("csv", "md")}
+    found |= {f"paper_figures/{figure}.{kind}" for figure in tier.figures for kind in ("pdf", "png", "csv")}
+    found |= {str(weights.place) for weights in tier.checkpoints() if weights.download}
+    return found | {f"results/{name}/{experiment.metrics}" for experiment in tier.experiments()}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("results/table2.cvs --config tier=cifar10", "no targets of tier cifar10: .*table2.cvs"),
+        ("results/fig4_lambda_sweep.pdf", "no targets of tier mini: .*fig4"),
+        ("results/table2.csv --config tier=cifar", "tier 'cifar' is not one of: "),
+        ("results/table2.csv --config tier=cifar10 preset=tpu", "'tpu' is not one of: "),
+        ("results/table2.csv --config 'models={var-s: {pretrainig: {}}}'", "unknown key .*pretrainig"),
+    ],
+)
+def test_what_is_spelled_wrong_is_seen(words: str, told: str) -> None:
+    command = Command("a page", ("snakemake", *shlex.split(words)), "parsed", "a test")
+    with pytest.raises((AssertionError, CCAError), match=told):
+        check_spelling(command)
 
 
 def parse_pip(words: list[str]) -> None:
