@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cca import models, tokenizers
+from cca import models, resources, tokenizers
+from cca.cli import app
 from cca.config import Tier, load_tier
 from cca.data import images as image_data
 from cca.errors import CCAError
@@ -37,9 +38,9 @@ def networks(tier: Tier) -> Networks:
     return Networks(tier, classes=10)
 
 
-def counted(target: str) -> Counter:
+def counted(*wanted: str) -> Counter:
     """Jobs by rule in the table that Snakemake prints of a dry run."""
-    asked = command(Path.cwd(), target, "-nF", "--quiet", "rules")
+    asked = command(Path.cwd(), *wanted, "-nF", "--quiet", "rules")
     run = subprocess.run(asked, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [line.split() for line in (run.stdout + run.stderr).splitlines()]
@@ -51,6 +52,31 @@ def counted(target: str) -> Counter:
 def test_a_targets_jobs_are_those_that_snakemake_counts(jobs: list[Job]) -> None:
     part = needed(jobs, ["results/table3.csv"])
     assert Counter(job.rule for job in part) == counted("results/table3.csv")
+
+
+def test_the_command_prints_what_snakemake_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """An artefact is all of its files, by whichever it is called."""
+    monkeypatch.chdir(tmp_path)
+    words = ["plan", "results/table3.csv", "--tier", "smoke", "--folder", f"{REPOSITORY}/workflow/config"]
+    app(words, standalone_mode=False, obj={})
+    printed = capsys.readouterr().out
+    tables = [[]]
+    for line in printed.splitlines():
+        if line.startswith("|"):
+            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        elif tables[-1]:
+            tables.append([])
+    (header, _, *costs), longest, memories = tables
+    counts = counted(*(f"results/table3.{kind}" for kind in ("csv", "md", "tex")))
+    assert header[:4] == ["target", "jobs", "finetunes", "images sampled"]
+    expected = [str(counts.total()), str(counts["finetune"]), f"{200 * counts['sample']:,}"]
+    assert [row[:4] for row in costs] == [[name, *expected] for name in ("results/table3", "all of these")]
+    heavy = {resources.heavy(rule) for rule in counts} - {None}
+    assert [row[0] for row in longest[2:]] == sorted(heavy) and {"tokenizer", "finetune", "sample"} <= heavy
+    assert [row[0] for row in memories[2:]] == ["llamagen-s"]
+    assert "Times are for one CPU core" in printed and header[4] == "minutes"
 
 
 def test_every_artefact_of_the_tier_is_a_target(jobs: list[Job], tier: Tier) -> None:
