@@ -216,34 +216,37 @@ def test_a_damaged_intermediate_file_stops_the_stage_that_reads_it(copy: Path, s
     assert not metrics.exists()
 
 
-def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_is_resumed(
+def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_is_resumed_by_the_same_command(
     copy: Path, snakemake: Run
 ) -> None:
-    target = "results/smoke/llamagen-s/base/model.safetensors"
-    (copy / target).unlink()
-    slow = "models={llamagen-s: {pretraining: {steps: 100000}}}"
+    target, steps = copy / "results/smoke/llamagen-s/base/model.safetensors", 300
+    target.unlink()
+    asked = str(target.relative_to(copy))
+    config = (f"models={{llamagen-s: {{pretraining: {{steps: {steps}}}}}}}", "keep_every=0")
     first = subprocess.Popen(
-        command(copy, target, config=(slow,)),
+        command(copy, asked, config=config),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        log = copy / "results/smoke/logs/pretrain/llamagen-s.log"
-        log.unlink()
-        deadline = time.monotonic() + 60
-        while not (log.exists() and "pretrain" in log.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        second = snakemake(copy, target, config=(slow,))
+        deadline = time.monotonic() + 300
+        while not target.with_suffix(".progress.pt").exists():
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGSTOP)  # it does not end before the second is refused
+        second = snakemake(copy, asked, config=config)
         assert second.returncode == 1
         assert "error: another snakemake run is active in this folder" in second.stderr
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
-    assert not (copy / target).exists()
-    resumed = snakemake(copy, target)
+    assert not target.exists()
+    resumed = snakemake(copy, asked, config=config)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert (copy / target).exists()
+    record = json.loads(target.with_suffix(".provenance.json").read_text())
+    assert 0 < record["measured"]["resumed_at_step"] < steps
+    assert [int(row["step"]) for row in table(target.with_suffix(".log.csv"))] == list(range(steps))
 
 
 def test_the_picture_in_the_docs_is_the_workflow(tmp_path: Path, snakemake: Run) -> None:
