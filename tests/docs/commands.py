@@ -2,7 +2,7 @@
 
 A comment above a block says it, `<!-- run -->`, or `<!-- dry: why -->` or `<!-- parsed: why -->`:
 
-- run: run for real, at the smoke tier, in the folder of the finished smoke DAG;
+- run: run for real, at the smoke tier, in the folder of the finished smoke DAG; what it installs is parsed;
 - dry: run up to the list of jobs, or replaced by a test of its own which the page names;
 - parsed: it needs a network, a GPU, a cluster or hours: programs, options, targets, values of a tier and
   files are checked.
@@ -35,14 +35,18 @@ class Command:
         return f"{self.page}: {shlex.join(self.words)}"
 
 
+def generated(page: str) -> bool:
+    """Whether `cca publish` wrote a page."""
+    return bool(re.match(r"docs/results/[^/]+/", page))
+
+
 def commands(page: Path) -> list[Command]:
     """All commands of a page, joined lines and ``&&`` taken apart; ``kind`` is None without a comment."""
     text, name = page.read_text(), page.relative_to(REPOSITORY).as_posix()
-    generated = re.match(r"docs/results/[^/]+/", name)
     found = []
     for block in BLOCK.finditer(text):
         mark = MARK.search(text[: block.start()].rstrip())
-        kind, why = mark.groups() if mark else ("run", None) if generated else (None, None)
+        kind, why = mark.groups() if mark else ("run", None) if generated(name) else (None, None)
         for line in block[2].replace("\\\n", " ").splitlines():
             for words in _parts(line):
                 found.append(Command(name, words, kind, why))

@@ -21,8 +21,9 @@ from cca.report.lineage import show
 from .commands import PAGES, REPOSITORY, Command, Snakemake, commands, inline
 
 ALL = [command for page in PAGES for command in commands(page)]
-RUN = [command for command in ALL if command.kind == "run"]
-PARSED = [command for command in ALL if command.kind == "parsed"]
+INSTALLING = [command for command in ALL if command.words[0] == "pip"]
+RUN = [command for command in ALL if command.kind == "run" and command not in INSTALLING]
+PARSED = [command for command in ALL if command.kind == "parsed" or command in INSTALLING]
 OTHERS = {
     "apptainer",
     "docker",
