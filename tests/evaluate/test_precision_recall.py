@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cca.errors import CCAError
+from cca.evaluate import precision_recall as module
 from cca.evaluate.precision_recall import precision_recall
 
 
@@ -58,6 +59,21 @@ def test_blocks_swaps_order_and_scale(seed, sizes, block):
 def test_a_block_size_that_divides_nothing():
     reference, samples = cloud(0, 50), cloud(1, 70, 0.8)
     assert precision_recall(reference, samples, block_size=7) == precision_recall(reference, samples)
+
+
+@pytest.mark.parametrize("name", ["squared_distances", "adm_distances"])
+def test_no_block_of_distances_is_larger_than_a_block(name, monkeypatch):
+    compute, shapes = getattr(module, name), []
+
+    def noted(a, b):
+        result = compute(a, b)
+        shapes.append(tuple(result.shape))
+        return result
+
+    monkeypatch.setattr(module, name, noted)
+    precision_recall(cloud(0, 50), cloud(1, 70), block_size=7, adm_float16=name == "adm_distances")
+    assert len(shapes) == 8 * 9 / 2 + 10 * 11 / 2 + 8 * 10  # of 50 there are 8 blocks, of 70 there are 10
+    assert max(max(shape) for shape in shapes) == 7
 
 
 def test_a_point_exactly_on_the_radius_is_inside():
