@@ -11,6 +11,7 @@ the status 1: another exception, several lines, bytes that are no text, a crash,
 import argparse
 import gc
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -66,7 +67,7 @@ def run(entries: list[Entry], folder: Path, seed: int, number: int) -> Case:
         outcome, told = "lost", "a pickle was executed"
         canary.unlink()
     strays = {item.name for item in scratch.iterdir()} - {path.name}
-    strays |= {str(path) for path in (folder / "escaped", Path("/tmp/escaped")) if path.exists()}
+    strays |= {"escaped"} if (folder / "escaped").exists() else set()
     if strays:
         outcome, told = "lost", f"a file appeared: {sorted(strays)}"
     path.unlink()
@@ -102,7 +103,7 @@ def _work(entries: list[Entry], folder: Path, seed: int, first: int, results: Co
             gc.collect()
 
 
-def campaign(folder: Path, seed: int, seconds: float, cases: int | None = None) -> Iterator[Case]:
+def campaign(folder: Path, seed: int, seconds: float = math.inf, cases: int | None = None) -> Iterator[Case]:
     """Cases until the time is over, or so many of them; a process that a case ends is replaced."""
     for name in ("corpus", "scratch"):
         (folder / name).mkdir()
