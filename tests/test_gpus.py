@@ -2,7 +2,8 @@
 
 import os
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cca import cli
 from cca import gpus as module
 from cca.errors import CCAError
 from cca.gpus import check_job, check_run, free, occupy, wanted
+from cca.records.provenance import exclusive
 from cca.resources import Resources
 
 PAPER = {"default": Resources(gpus=1), "finetune": Resources(gpus=8)}
@@ -68,12 +70,49 @@ def test_what_a_job_asks_for_is_said_in_one_of_three_ways() -> None:
             wanted(device)
 
 
+class Sleep:
+    """In place of the time between two looks for free GPUs: jobs sleep until a test wakes them."""
+
+    def __init__(self) -> None:
+        self.asleep, self.woken = threading.Semaphore(0), threading.Semaphore(0)
+
+    def sleep(self, seconds: float) -> None:
+        self.asleep.release()
+        self.woken.acquire()
+
+    def wake(self) -> None:
+        """Let one of them look again."""
+        self.woken.release()
+
+    def begun(self, job: threading.Thread) -> bool:
+        """Whether a job sleeps now; it ends, if not. Each sleep is told once."""
+        deadline = time.monotonic() + 60
+        while job.is_alive():
+            if self.asleep.acquire(timeout=0.01):
+                return True
+            assert time.monotonic() < deadline
+        return False
+
+
+@pytest.fixture
+def sleep(monkeypatch: pytest.MonkeyPatch) -> Sleep:
+    sleep = Sleep()
+    monkeypatch.setattr(module, "time", sleep)
+    return sleep
+
+
 def test_gpus_are_held_by_one_job_and_who_waits_for_several_is_not_passed_by(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleep: Sleep
 ) -> None:
-    monkeypatch.setattr(module, "POLL", 0.01)
     names = ["0", "GPU-5/1"]
     found: dict[str, list[str]] = {}
+    kept: dict[str, ExitStack] = {}
+    queued = threading.Semaphore(0)
+
+    def noted(path: Path, wait: bool = False) -> AbstractContextManager[None]:
+        if wait:
+            queued.release()
+        return exclusive(path, wait)
 
     def job(name: str, count: int) -> threading.Thread:
         def take() -> None:
@@ -81,34 +120,36 @@ def test_gpus_are_held_by_one_job_and_who_waits_for_several_is_not_passed_by(
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
+        assert queued.acquire(timeout=60)
         return thread
 
-    kept: dict[str, ExitStack] = {}
+    monkeypatch.setattr(module, "exclusive", noted)
     first, held = free(names, 1, tmp_path, "here")
-    assert first == ["0"]
+    assert first == ["0"] and queued.acquire(timeout=60)
     both = job("both", 2)
-    both.join(0.2)
+    assert sleep.begun(both)
     one = job("one", 1)  # although a GPU is free
-    one.join(0.2)
-    assert both.is_alive() and one.is_alive() and not found
+    sleep.wake()
+    assert sleep.begun(both)
+    assert one.is_alive() and not found
     held.close()
-    both.join(10)
-    assert found == {"both": names} and one.is_alive()
-    monkeypatch.setattr(module, "POLL", 1)
-    one.join(0.2)  # its next look is later than both are let go
+    sleep.wake()
+    both.join(60)
+    assert found == {"both": names}
+    assert sleep.begun(one)  # its next look is later than both are let go
     kept["both"].close()
-    one.join(10)
+    sleep.wake()
+    one.join(60)
     assert found["one"] == names[:1]
 
 
 @pytest.fixture
-def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleep: Sleep) -> list[int]:
     """What became torch's current device, one after the other; no GPU is taken yet, and no SLURM is there."""
     devices: list[int] = []
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "_taken", [])
-    monkeypatch.setattr(module, "POLL", 0.01)
     for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
     return devices
@@ -132,26 +173,26 @@ def test_one_gpu_becomes_the_current_one_and_several_are_what_processes_see(
 
 @pytest.mark.parametrize("gpus", [2], indirect=True)
 def test_jobs_wait_for_those_of_their_own_slurm_step(
-    gpus: int, current: list[int], monkeypatch: pytest.MonkeyPatch
+    gpus: int, current: list[int], monkeypatch: pytest.MonkeyPatch, sleep: Sleep
 ) -> None:
     """Two steps call other GPUs by the same numbers."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "1")
 
-    def job() -> threading.Thread:
+    def job() -> tuple[threading.Thread, bool]:
         thread = threading.Thread(target=occupy, args=("gpu",), daemon=True)
         thread.start()
-        thread.join(1)
-        return thread
+        return thread, sleep.begun(thread)
 
-    jobs = [job() for _ in range(3)]
-    assert [thread.is_alive() for thread in jobs] == [False, False, True]
+    jobs, waiting = zip(*[job() for _ in range(3)], strict=True)
+    assert waiting == (False, False, True)
     for name in ("SLURM_STEP_ID", "SLURM_JOB_ID"):
         monkeypatch.setenv(name, "2")
-        assert not job().is_alive()
+        assert not job()[1]
     assert current == [0, 1, 0, 0]
     module._taken[1].close()
-    jobs[2].join(10)
+    sleep.wake()
+    jobs[2].join(60)
     assert not jobs[2].is_alive() and current[-1] == 1
 
 
