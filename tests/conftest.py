@@ -1,8 +1,10 @@
 """What tests share: tiny trained-looking files of every stage, and the smoke DAG, made once."""
 
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,17 @@ class World:
 def skip_but_in_ci(reason: str) -> NoReturn:
     """Of a test that needs what not every machine has, and CI does."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def started(words: list[str], environment: dict[str, str], stderr: Path) -> subprocess.Popen:
+    """A command that trains, some steps on; the environment has its progress bar show each."""
+    with stderr.open("w") as stream:
+        process = subprocess.Popen(words, env=environment, stderr=stream)
+    deadline = time.monotonic() + 300
+    while not re.search(r"\d(it/s|s/it)", stderr.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, stderr.read_text()
+        time.sleep(0.1)
+    return process
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from typer.main import get_command
 from cca import checkpoints, cli
 from cca.files import write_json
 from cca.records.provenance import code_version
+
+from .conftest import started
 
 MNIST = {"source": "mnist5k", "image_size": 28, "channels": 1, "heldout_fraction": 0.2, "limit_per_class": 5}
 
@@ -165,30 +165,12 @@ def test_an_interrupted_stage_says_so_and_leaves_nothing_half_written(
         "batch_size": 8,
         "optimisation": {"learning_rate": 1e-3},
     }
-    command = [
-        Path(sys.executable).parent / "cca",
-        "--threads",
-        "1",
-        "pretrain",
-        "--settings",
-        json.dumps(settings),
-    ]
-    command += [
-        "--tokenizer",
-        world.tokenizer,
-        "--codes",
-        world.codes,
-        "--out",
-        tmp_path / "model.safetensors",
-    ]
-    environment = {**os.environ, "TQDM_MININTERVAL": "0"}
-    with (tmp_path / "stderr").open("w") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, env=environment)
-    deadline = time.monotonic() + 300
-    while "it/s" not in (tmp_path / "stderr").read_text() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    command = [str(Path(sys.executable).parent / "cca"), "--threads", "1", "pretrain"]
+    command += ["--settings", json.dumps(settings), "--tokenizer", str(world.tokenizer)]
+    command += ["--codes", str(world.codes), "--out", str(tmp_path / "model.safetensors")]
+    process = started(command, {**os.environ, "TQDM_MININTERVAL": "0"}, tmp_path / "stderr")
     process.send_signal(number)
-    assert process.wait(timeout=30) == {signal.SIGINT: 1, signal.SIGTERM: 75}[number]
+    assert process.wait(timeout=120) == {signal.SIGINT: 1, signal.SIGTERM: 75}[number]
     last = (tmp_path / "stderr").read_text().splitlines()[-1]
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: r"terminated after step \d+"}[number]
     assert re.fullmatch(f"error: {what}; run the same command again.*", last)

@@ -14,7 +14,7 @@ import pytest
 from cca.errors import CCAError, StoppedError
 from cca.training import launch
 
-from ..conftest import MODEL, World
+from ..conftest import MODEL, World, started
 
 
 def test_hosts_find_each_other_by_torchruns_variables_or_slurms() -> None:
@@ -78,17 +78,6 @@ def environment() -> dict[str, str]:
     """CPU only, a progress bar that shows every step."""
     quick = {"TQDM_MININTERVAL": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     return {**os.environ, **quick}
-
-
-def started(words: list[str], environment: dict[str, str], stderr: Path) -> subprocess.Popen:
-    """The running command, some steps on."""
-    with stderr.open("w") as stream:
-        process = subprocess.Popen(words, env=environment, stderr=stream)
-    deadline = time.monotonic() + 300
-    while "it/s" not in stderr.read_text():
-        assert process.poll() is None and time.monotonic() < deadline, stderr.read_text()
-        time.sleep(0.1)
-    return process
 
 
 def running(out: Path) -> list[str]:
