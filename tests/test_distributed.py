@@ -22,6 +22,9 @@ from . import distributed_runs
 from .conftest import MODEL, World
 
 FINETUNED = ["replicated", "accumulated", "sharded", "sharded_resumed"]
+ROUNDING = {"rel": 2e-5, "abs": 2e-5}
+"""Of logs of six digits. Largest difference seen, with three instruction sets: one in the last digit, 4e-6.
+What is near 0 is a difference of sums of about 64, which float32 rounds to 8e-6."""
 
 
 def prepared(world: World, folder: Path) -> Path:
@@ -93,20 +96,20 @@ def test_two_processes_finetune_as_one(runs: Path, alone: Path, name: str) -> No
     ours, theirs = log(runs / f"{name}.x"), log(alone / "finetuned.x")
     assert len(ours) == len(theirs) == 5
     for row, expected in zip(ours, theirs, strict=True):
-        assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
+        assert row == pytest.approx(expected, **ROUNDING)
     weights, expected = (
         load_file(folder) for folder in (runs / f"{name}.safetensors", alone / "finetuned.safetensors")
     )
     base = load_file(alone / "base.safetensors")
     for key, value in expected.items():
         moved = (value - base[key]).norm()
-        assert (weights[key] - value).norm() <= 2e-3 * moved
+        assert (weights[key] - value).norm() <= 2e-5 * moved  # largest difference seen: 2.2e-6
 
 
 @pytest.mark.parametrize("name", ["pretrained", "pretrained_sharded"])
 def test_two_processes_pretrain_as_one(runs: Path, alone: Path, name: str) -> None:
     for row, expected in zip(log(runs / f"{name}.x"), log(alone / "pretrained.x"), strict=True):
-        assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
+        assert row == pytest.approx(expected, **ROUNDING)
 
 
 @pytest.mark.parametrize("name", ["dropout", "sharded_dropout"])
@@ -115,7 +118,7 @@ def test_two_processes_drop_what_one_drops(runs: Path, alone: Path, name: str) -
     others = [log(alone / f"{kind}.x")[-1]["loss"] for kind in ("dropout", "sharded_dropout")]
     assert others[0] != pytest.approx(others[1], rel=1e-3)
     for row, expected in zip(log(runs / f"{name}.x"), log(alone / f"{name}.x"), strict=True):
-        assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
+        assert row == pytest.approx(expected, **ROUNDING)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits_in_two_processes(runs: Path) -> None:
@@ -128,7 +131,7 @@ def test_float16_in_two_processes_scales_the_loss_as_float32_needs_not(runs: Pat
     for name in ("replicated_fp16", "sharded_fp16"):
         for row, expected in zip(log(runs / f"{name}.x"), log(runs / "replicated.x"), strict=True):
             assert row.pop("loss_scale") == 2**11
-            assert row["loss"] == pytest.approx(expected["loss"], rel=0.02)
+            assert row["loss"] == pytest.approx(expected["loss"], rel=1e-3)  # largest difference seen: 1e-4
 
 
 @pytest.mark.parametrize("name", ["replicated_overflow", "sharded_overflow"])

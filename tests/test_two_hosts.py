@@ -12,7 +12,7 @@ import pytest
 
 from . import distributed_runs
 from .conftest import World, skip_but_in_ci
-from .test_distributed import log, prepared
+from .test_distributed import ROUNDING, log, prepared
 
 HOSTS = [f"cca{os.getpid()}{name}" for name in "ab"]
 ADDRESSES = ["10.213.77.1", "10.213.77.2"]
@@ -79,4 +79,4 @@ def test_two_hosts_finetune_as_one_process(hosts: list[str], world: World, tmp_p
         patch.setattr("torch.cuda.is_available", lambda: False)
         distributed_runs.finetuning(folder, "alone")
     for row, expected in zip(log(folder / "together.x"), log(folder / "alone.x"), strict=True):
-        assert row == pytest.approx(expected, rel=2e-4, abs=2e-5)
+        assert row == pytest.approx(expected, **ROUNDING)

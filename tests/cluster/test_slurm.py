@@ -118,7 +118,10 @@ def two_nodes(folder: Path) -> list[Run]:
 
 
 def test_a_finetune_on_two_nodes_gives_what_one_node_gave(ended: Ended) -> None:
-    """The losses of one process on each of two nodes are those of one, up to the order of sums."""
+    """The losses of one process on each of two nodes are those of one, up to the order of sums.
+
+    Largest difference seen, of two processes on one host: 5e-6 of the loss in the first 20 steps.
+    """
     runs = ended(two_nodes)
     (alone,), (both,) = (run.jobs for run in runs)
     assert (alone.rule, alone.state, alone.generic) == ("finetune", "COMPLETED", "gres:gpu:1")
@@ -131,7 +134,7 @@ def test_a_finetune_on_two_nodes_gives_what_one_node_gave(ended: Ended) -> None:
     )
     one, two = (pd.read_csv(runs[0].folder / f"{nodes}.csv")["loss"].to_numpy() for nodes in (1, 2))
     assert len(one) == len(two) == 160
-    assert two[:20] == pytest.approx(one[:20], rel=1e-3, abs=1e-3)
+    assert two[:20] == pytest.approx(one[:20], rel=1e-4, abs=1e-4)
 
 
 @scenario

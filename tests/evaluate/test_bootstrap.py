@@ -92,7 +92,8 @@ def measured(reference: Features, samples: Features, resamples: int) -> tuple[di
 def test_intervals_hold_the_mean_over_draws_of_samples():
     """At N = 100, over 200 draws; recall's interval is known to be wide.
 
-    A frequency of 200 has a standard deviation of 0.015 at 0.95.
+    A frequency of 200 has a standard deviation of 0.015 at 0.95. Widths are held against the spread of the
+    draws; largest difference seen: 7 %, and 39 % of recall; with other seeds up to 18 %.
     """
     rng = generator("coverage")
     reference = Features(rng.normal(size=(150, 6)), rng.normal(size=(150, 3)))

@@ -69,11 +69,12 @@ def test_activation_checkpointing_keeps_less_for_the_backward_pass() -> None:
     assert kept(activation_checkpointing=True) < 0.5 * kept()
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.03), ("fp16", 0.005)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.008), ("fp16", 0.001)])
 @pytest.mark.parametrize("make", [random_llamagen, random_var])
 def test_products_are_of_the_precision_that_is_asked_for(
     make: object, precision: str, tolerance: float
 ) -> None:
+    """Largest difference seen: 0.0008 of the loss in bf16, 0.0001 in fp16."""
     torch.manual_seed(0)
     plain, _ = gradients(make())
     torch.manual_seed(0)
