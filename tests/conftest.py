@@ -112,6 +112,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
+@pytest.fixture
+def two_images(world: World, tmp_path: Path) -> Path:
+    """Codes of the world's tokenizer in which class 0 is always one image and class 1 another."""
+    labels = np.arange(40) % 2
+    codes = np.arange(16)[None, None] * (1 + labels[:, None, None]) % 12
+    place = {"start": 0, "total": 40, "vocab_size": 12, "num_classes": 3, "made_of": "two images"}
+    shard = tmp_path / "codes/1/shard_0.safetensors"
+    encode.write(shard, np.repeat(codes, 2, axis=1).astype(np.int16), labels, place)
+    code_data.run(code_data.JoinSettings(), shards=shard.parent, out=tmp_path / "codes.npz")
+    return tmp_path / "codes.npz"
+
+
 def run_workflow(folder: Path, *arguments: str, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
     """Run the workflow at the smoke tier in ``folder``, where it also keeps its cache: it shares nothing."""
     return subprocess.run(

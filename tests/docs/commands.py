@@ -12,8 +12,15 @@ Pages that `cca publish` writes hold targets only, which are run.
 
 import re
 import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from cca.plan.jobs import Job, parse
+
+from ..smoke import command
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -61,6 +68,31 @@ def inline(page: Path) -> list[Command]:
     parts = [part for text in whole for part in _parts(text)]
     bare = {part for part in parts if part[0] == "cca" and len(part) == 2}
     return [Command(name, (*part, "--help") if part in bare else part, "parsed", "inline") for part in parts]
+
+
+def block(page: Path, mark: str) -> str:
+    """The block of a page under a comment."""
+    return re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", page.read_text(), re.DOTALL)[1]
+
+
+def planned(page: Path, files: Mapping[str, str], results: Path, folder: Path) -> list[Job]:
+    """What a page's command of Snakemake plans in ``results`` at the smoke tier.
+
+    Args:
+        files: the page's own, by their paths in the repository, of which a copy is made in ``folder``:
+            Snakemake imports the package beside its Snakefile.
+    """
+    for name in ("cca", "workflow", "profiles"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "Snakefile", folder)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (shown,) = [found.words for found in commands(page) if found.words[0] == "snakemake"]
+    words = [str(folder / word) if word in files else word for word in shown[1:]]
+    asked = command(results, *words, snakefile=folder / "Snakefile")
+    run = subprocess.run(asked, capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return parse(run.stdout + run.stderr)
 
 
 def _parts(line: str) -> list[tuple[str, ...]]:

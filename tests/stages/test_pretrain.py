@@ -9,23 +9,10 @@ import torch
 
 from cca import checkpoints, models, tokenizers
 from cca.data import codes as code_data
-from cca.data import encode
 from cca.stages import pretrain
 from cca.stages.pretrain import PretrainSettings
 
 ARCHITECTURE = {"dim": 16, "layers": 1, "heads": 2, "multiple_of": 16}
-
-
-@pytest.fixture
-def two_images(world, tmp_path: Path) -> Path:
-    """Codes in which class 0 is always one image and class 1 another."""
-    labels = np.arange(40) % 2
-    codes = np.arange(16)[None, None] * (1 + labels[:, None, None]) % 12
-    place = {"start": 0, "total": 40, "vocab_size": 12, "num_classes": 3, "made_of": "two images"}
-    shard = tmp_path / "codes/1/shard_0.safetensors"
-    encode.write(shard, np.repeat(codes, 2, axis=1).astype(np.int16), labels, place)
-    code_data.run(code_data.JoinSettings(), shards=shard.parent, out=tmp_path / "codes.npz")
-    return tmp_path / "codes.npz"
 
 
 def train(world, codes: Path, out: Path, **values: object) -> None:
