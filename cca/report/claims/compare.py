@@ -15,17 +15,17 @@ def side_by_side(files: list[Path]) -> pd.DataFrame:
     """All verdicts with their notes: a row a claim, a column a model of each benchmark; "-" where not judged.
 
     Raises:
-        CCAError: a file is missing, is not the claims' CSV, or is of the benchmark of one before it.
+        CCAError: a file is missing, is not the claims' CSV, or has a benchmark and model of one before it.
     """
-    tiers: dict[str, pd.DataFrame] = {}
+    columns: list[pd.DataFrame] = []
     for file in files:
         frame = _read(file)
         benchmark = frame["benchmark"][0]
-        if benchmark in tiers:
-            raise CCAError(f"{file}: of {benchmark}, as a file before it; compare different benchmarks")
-        tiers[benchmark] = verdicts(frame, "claim").set_index("claim")
-    joined = pd.concat(tiers, axis=1, sort=False).fillna("-")
-    joined.columns = [": ".join(name) for name in joined.columns]
+        judged = verdicts(frame, "claim").set_index("claim").add_prefix(f"{benchmark}: ")
+        if twice := {name for one in columns for name in one} & set(judged):
+            raise CCAError(f"{file}: '{min(twice)}' is in a file before it; compare what differs")
+        columns.append(judged)
+    joined = pd.concat(columns, axis=1, sort=False).fillna("-")
     return joined.rename_axis(index="claim").reset_index()
 
 

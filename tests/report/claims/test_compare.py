@@ -37,9 +37,14 @@ def test_every_model_of_every_benchmark_is_a_column_and_what_was_not_judged_a_da
     ]
 
 
-def test_other_files_and_one_benchmark_twice_are_refused(tmp_path: Path) -> None:
+def test_models_of_one_benchmark_may_be_in_two_files(tmp_path: Path) -> None:
+    both = [claims(tmp_path / f"{m}.csv", "digits", [("x", m, "reproduced", None)]) for m in "LV"]
+    assert list(side_by_side(both)) == ["claim", "digits: L", "digits: V"]
+
+
+def test_other_files_and_one_model_twice_are_refused(tmp_path: Path) -> None:
     good = claims(tmp_path / "a.csv", "digits", [("x", "L", "reproduced", None)])
-    with pytest.raises(CCAError, match=r"a\.csv: of digits, as a file before it"):
+    with pytest.raises(CCAError, match=r"a\.csv: 'digits: L' is in a file before it"):
         side_by_side([good, good])
     with pytest.raises(CCAError, match=r"b\.csv: not the claims\.csv of a tier: no rows"):
         side_by_side([claims(tmp_path / "b.csv", "photos", [])])
@@ -59,7 +64,7 @@ def direction(cell: str) -> bool | None:
 
 
 def test_the_page_of_results_shows_all_verdicts_and_explains_those_that_differ() -> None:
-    frame = side_by_side([RESULTS / tier / "claims.csv" for tier in ("mini", "cifar10")])
+    frame = side_by_side([RESULTS / tier / "claims.csv" for tier in ("mini", "cifar10", "cifar10-var")])
     page = (RESULTS / "README.md").read_text()
     assert markdown.table(frame) in page
     directions = frame.set_index("claim").map(direction)
