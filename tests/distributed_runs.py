@@ -24,13 +24,17 @@ from cca.training.progress import Progress
 OBJECTIVE = {"name": "cca", "lam": 1}
 OPTIMISATION = {"learning_rate": 1e-2}
 BATCH = 16
+SCORES = {"scores": {}, "scores_dropout": {"dropout": True}, "scores_fp16": {"precision": "fp16"}}
+"""Files of scores, by what of the finetuning they are computed with."""
 
 
 def finetuning(folder: Path, out: str, progress: Progress | None = None, **settings: object) -> None:
     """Five steps of stage ``finetune``."""
     values = {"objective": OBJECTIVE, "batch_size": BATCH, "optimisation": OPTIMISATION} | settings
-    files = {name: folder / f"{name}.npz" for name in ("codes", "pairs", "scores")}
+    files = {name: folder / f"{name}.npz" for name in ("codes", "pairs")}
     files |= {name: folder / f"{name}.safetensors" for name in ("base", "tokenizer")}
+    computed = next((name for name in SCORES if SCORES[name].items() & settings.items()), "scores")
+    files["scores"] = folder / f"{computed}.npz"
     checked = validate(finetune.FinetuneSettings, values, "test")
     finetune.run(checked, **files, out=folder / f"{out}.safetensors", seed=0, progress=progress)
 

@@ -38,7 +38,8 @@ def prepared(world: World, folder: Path) -> Path:
     made = {"codes": folder / "codes.npz", "pairs": folder / "pairs.npz"}
     pairs.run(pairs.PairsSettings(visits=2, mask_rate=0.2), codes=made["codes"], out=made["pairs"], seed=0)
     made |= {"base": folder / "base.safetensors", "tokenizer": folder / "tokenizer.safetensors"}
-    score.run(score.ScoreSettings(), **made, out=folder / "scores.npz", seed=0)
+    for name, settings in distributed_runs.SCORES.items():
+        score.run(score.ScoreSettings(**settings), **made, out=folder / f"{name}.npz", seed=0)
     return folder
 
 

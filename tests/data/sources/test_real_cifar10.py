@@ -32,7 +32,7 @@ def test_all_images_are_read_in_colour_and_split_without_overlap(made: Path) -> 
 
 def test_the_metrics_classifier_and_the_perceptual_one_see_disjoint_images(made: Path) -> None:
     labels = images.load(made).train_labels
-    seen, other = images.part(labels, (0, 0.85)), images.part(labels, (0.85, 1))
+    seen, other = images.part(labels, 10, (0, 0.85)), images.part(labels, 10, (0.85, 1))
     assert not set(seen) & set(other) and len(seen) + len(other) == len(labels)
 
 
