@@ -33,9 +33,13 @@ class Figure(_curves.CurveFigure[Panel]):
     def draw(self, points: pd.DataFrame) -> matplotlib.figure.Figure:
         """A curve a finetune, darker with λ, and the one without CCA; those of one λ have their names."""
         tuned = points[points["finetune"] != BASE].drop_duplicates("finetune").sort_values("lam")
-        colors = style.shades(style.look("cca+cfg")["color"], len(tuned))
+        common = style.look("cca+cfg")
+        colors = style.shades(common["color"], len(tuned))
         looks = {
-            name: {"color": color, "label": name if same or pd.isna(lam) else f"CCA + CFG, λ = {lam:g}"}
+            name: {
+                "color": color,
+                "label": name if same or pd.isna(lam) else f"{common['label']}, λ = {lam:g}",
+            }
             for name, lam, same, color in zip(
                 tuned["finetune"], tuned["lam"], tuned["lam"].duplicated(keep=False), colors, strict=True
             )
