@@ -20,7 +20,9 @@ from cca.plan.images import Split
 from cca.plan.jobs import Job
 from cca.shards import shard_range
 from cca.stages.train_classifier import ClassifierSettings
+from cca.stages.train_tokenizer import TokenizerTraining
 from cca.tokenizers import Tokenizer
+from cca.training.adversarial import AdversarialSettings, Discriminator
 from cca.training.execution import Execution
 
 BACKWARD = 2  # times the operations of the forward pass
@@ -51,13 +53,14 @@ class Machine:
 
 
 MACHINES = {
-    "cpu": Machine("one CPU core", 3.3e10, 3.8e10, 2.7e10, math.inf, 2.0e10, 2),
+    "cpu": Machine("one CPU core", 3.3e10, 3.8e10, 2.7e10, math.inf, 5.0e10, 2),
     "a100": Machine("one A100 80 GB, bfloat16", 1.1e14, 1.4e14, 5.0e13, 1200, 4.0e13, 30),
     "h100": Machine("one H100 80 GB, bfloat16", 3.5e14, 4.4e14, 8.4e13, 1200, 1.2e14, 30),
 }
-"""CPU: as docs/results/mini took. GPUs: of the peak, 35 % in training and 45 in scoring; in decoding 25
-operations a byte that the memory gives; layers as those of a small model took on an H100. (The official
-LlamaGen's take a fifth longer on an A100, by its autoregressive/serve/README.md.)"""
+"""CPU: transformers as docs/results/mini took, convolutions as the tier cifar10's. GPUs: of the peak, 35 % in
+training and 45 in scoring; in decoding 25 operations a byte that the memory gives; layers as those of a small
+model took on an H100. (The official LlamaGen's take a fifth longer on an A100, by its
+autoregressive/serve/README.md.)"""
 
 
 def count(work: Callable[..., object], *inputs: Tensor) -> float:
@@ -112,6 +115,14 @@ class Networks:
             pixels = torch.empty(1, data.channels, data.image_size, data.image_size)
         return count(network, pixels)
 
+    def discriminate(self, settings: AdversarialSettings) -> float:
+        """Of a tokenizer's discriminator."""
+        sizes = self._tier.data.image_size, self._tier.data.channels
+        with shapes_only():
+            network = Discriminator(*sizes, settings.channels, settings.layers).eval()
+            pixels = torch.empty(1, sizes[1], sizes[0], sizes[0])
+        return count(network, pixels)
+
 
 def image(tokenizer: Tokenizer) -> Tensor:
     """An image without values."""
@@ -137,6 +148,23 @@ def pairs_of(tier: Tier, model: str, images: int) -> int:
 def training(settings: Execution) -> int:
     """The operations of a step of training over those of its forward pass."""
     return 1 + BACKWARD + settings.activation_checkpointing  # which computes them once more
+
+
+def reconstructing(settings: TokenizerTraining, again: float, tier: Tier, networks: Networks) -> float:
+    """The operations of training a tokenizer, of which encoding and decoding an image takes ``again``.
+
+    The perceptual network sees images and reconstructions, and gradients go back to both, once more where the
+    discriminator's are held against them. That judges reconstructions, with two ways back, and learns from
+    both.
+    """
+    adversarial = settings.adversarial
+    late = settings.steps - adversarial.start if adversarial else 0
+    work = settings.steps * (1 + BACKWARD) * again
+    if settings.perceptual and tier.perceptual:
+        work += 2 * (2 * settings.steps + late) * networks.classify(tier.perceptual)
+    if adversarial:
+        work += late * (3 + 2 * (1 + BACKWARD)) * networks.discriminate(adversarial)
+    return settings.batch_size * work
 
 
 def drawing(
@@ -173,7 +201,7 @@ def seconds(
 def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[str, float]:
     """The operations of a job by kind of work, named as `Machine`'s speeds; of a light one none.
 
-    Not counted are a tokenizer's perceptual and adversarial networks, and other systems' samples.
+    Not counted are other systems' samples.
     """
     images, model = split.images, job["model"]
     tokenizer = tier.models[model].tokenizer if model else job["tokenizer"]
@@ -187,9 +215,8 @@ def operations(job: Job, tier: Tier, networks: Networks, split: Split) -> dict[s
         return {"convolution": images * INCEPTION}
     coder = tier.tokenizers.get(tokenizer)
     if job.rule == "tokenizer" and isinstance(coder, TrainedTokenizer):
-        visits = coder.training.steps * coder.training.batch_size
         again = networks.encode[tokenizer] + networks.decode[tokenizer]
-        return {"convolution": (1 + BACKWARD) * visits * again}
+        return {"convolution": reconstructing(coder.training, again, tier, networks)}
     if job.rule == "encode" and coder:
         return {"convolution": images * coder.codes.crops / tier.code_shards * networks.encode[tokenizer]}
     if job.rule == "quality":

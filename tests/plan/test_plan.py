@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cca import models, resources, tokenizers
 from cca.cli import app
@@ -17,6 +18,7 @@ from cca.plan.compute import MACHINES, Networks, operations, samples_of, seconds
 from cca.plan.images import Split, training_split
 from cca.plan.jobs import Job, files_of, needed, planned, targets
 from cca.plan.storage import size
+from cca.stages import train_classifier, train_tokenizer
 
 from ..smoke import command
 
@@ -120,6 +122,21 @@ def test_guidance_doubles_drawing_and_finetuning_triples_scoring(networks: Netwo
     assert work("score")["scoring"] == 2 * 160 * networks.forward["llamagen-s"]
     assert work("pairs") == {}
     assert work("pitfalls")["convolution"] > 20 * 200 * networks.extract  # two dozen mistakes
+
+
+def test_operations_of_a_tokenizers_training_are_those_that_torch_counts_in_it(
+    networks: Networks, tier: Tier, tmp_path: Path
+) -> None:
+    """With its perceptual network and its discriminator; what revives codes is not planned."""
+    images, perceptual = tmp_path / "images.npz", tmp_path / "perceptual.safetensors"
+    image_data.run(tier.data, out=images)
+    train_classifier.run(tier.perceptual, images=images, out=perceptual)
+    job = Job("tokenizer", (), (), (("tokenizer", "vq"),))
+    planned = operations(job, tier, networks, Split(160, 10))["convolution"]
+    with FlopCounterMode(display=False) as counter:
+        out = tmp_path / "tokenizer.safetensors"
+        train_tokenizer.run(tier.tokenizers["vq"].making, images=images, perceptual=perceptual, out=out)
+    assert counter.get_total_flops() == pytest.approx(planned, rel=0.02)
 
 
 def test_checkpointed_activations_cost_another_forward_pass(networks: Networks, tier: Tier) -> None:
