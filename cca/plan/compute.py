@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cca import models, tokenizers
 from cca.config import Tier
+from cca.data.images import DataSettings
 from cca.device import shapes_only
 from cca.entries import TrainedModel, TrainedTokenizer
 from cca.evaluate.classifier import Classifier
@@ -112,21 +113,19 @@ class Networks:
         data = self._tier.data
         with shapes_only():
             network = Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
-            pixels = torch.empty(1, data.channels, data.image_size, data.image_size)
-        return count(network, pixels)
+        return count(network, image(data))
 
     def discriminate(self, settings: AdversarialSettings) -> float:
         """Of a tokenizer's discriminator."""
-        sizes = self._tier.data.image_size, self._tier.data.channels
+        data = self._tier.data
         with shapes_only():
-            network = Discriminator(*sizes, settings.channels, settings.layers).eval()
-            pixels = torch.empty(1, sizes[1], sizes[0], sizes[0])
-        return count(network, pixels)
+            network = Discriminator(data.image_size, data.channels, settings.channels, settings.layers).eval()
+        return count(network, image(data))
 
 
-def image(tokenizer: Tokenizer) -> Tensor:
-    """An image without values."""
-    return torch.empty(1, tokenizer.channels, tokenizer.image_size, tokenizer.image_size, device="meta")
+def image(seen: Tokenizer | DataSettings) -> Tensor:
+    """An image without values, as a tokenizer or a tier sees them."""
+    return torch.empty(1, seen.channels, seen.image_size, seen.image_size, device="meta")
 
 
 def codes(network: Tokenizer | ARModel) -> Tensor:
