@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cca.config import Tier
 from cca.errors import CCAError
-from cca.experiments import BASE
+from cca.experiments import BASE, cost, external, quality
 from cca.records.lineage import File
 from cca.settings import Settings, validate
 
@@ -15,7 +15,7 @@ PLACES = {"root"}
 
 
 def check(tier: Tier, name: str, results: Path, files: Iterable[File]) -> None:
-    """Hold records against the tier ``name``; those of its data, trainings, samples, metrics and artefacts.
+    """Hold the records of what the DAG makes against the tier ``name``; of imported files there are none.
 
     Args:
         results: the folder of the tier's results.
@@ -26,14 +26,18 @@ def check(tier: Tier, name: str, results: Path, files: Iterable[File]) -> None:
     """
     wanted = expected(tier)
     for file in files:
-        settings = wanted.get(os.path.relpath(file.place, results))
-        if settings is None or file.record is None:
+        if file.record is None:
+            continue
+        output = file.place.with_name(Path(file.record["output"]["path"]).name)
+        settings = wanted.get(os.path.relpath(output, results))
+        if settings is None:
             continue
         where = f"{file.place}: not made with the settings of tier '{name}'"
         if tier.preset:
             where += f" and preset '{tier.preset}'"
         made = validate(type(settings), file.record["settings"], where)
-        one, other = (given.model_dump(mode="json", exclude=PLACES) for given in (made, settings))
+        no_result = PLACES | settings.only_refuse
+        one, other = (given.model_dump(mode="json", exclude=no_result) for given in (made, settings))
         if differing := [key for key in one if one[key] != other[key]]:
             raise CCAError(
                 f"{where}: '{differing[0]}' is another; make it again, or name the tier that it is of"
@@ -46,21 +50,48 @@ def expected(tier: Tier) -> dict[str, Settings]:
         "data/images.npz": tier.data,
         "features/classifier.safetensors": tier.classifier,
         "features/perceptual.safetensors": tier.perceptual,
+        "reference/reference.npz": tier.evaluation.protocol if tier.evaluation.reference is None else None,
         "theory/theory.csv": tier.theory,
         "claims/claims.csv": tier.judged_claims() if tier.claims else None,
+        "pitfalls/pitfalls.json": tier.measured_pitfalls() if tier.pitfalls else None,
     }
     for tokenizer, coder in tier.tokenizers.items():
         found[f"tokenizers/{tokenizer}/tokenizer.safetensors"] = None if coder.imported else coder.making
+        found[str(quality(tokenizer))] = tier.evaluation.protocol
+        for shard in range(tier.code_shards):
+            place = f"tokenizers/{tokenizer}/codes/{tier.code_shards}/shard_{shard}.safetensors"
+            found[place] = coder.codes
     for model, entry in tier.models.items():
         found[f"{model}/{BASE}/model.safetensors"] = None if entry.imported else entry.making
+        found[str(cost(model))] = tier.cost_of(model)
+    found |= {str(external(system)): tier.evaluation.protocol for system in tier.external}
     for experiment in tier.experiments():
-        if experiment.finetune != BASE and not tier.finetunes[experiment.finetune].imported:
-            found[str(experiment.checkpoint)] = tier.finetune(experiment.model, experiment.finetune)
-        samples = experiment.samples(tier.shards)
-        for shard in range(tier.shards):
-            settings = tier.sampling(experiment.model, experiment.scale)
-            found[str(samples.with_name(f"shard_{shard}.npz"))] = settings
+        model, finetune = experiment.model, experiment.finetune
+        if finetune != BASE and not tier.finetunes[finetune].imported:
+            found[str(experiment.checkpoint)] = tier.finetune(model, finetune)
+            rate = tier.mask_rate(model, finetune)
+            found |= _of_pairs(tier, model, rate, f"{model}/pairs/mask={rate:g}/seed={experiment.seed}")
+        found |= _shards(tier, experiment.samples(tier.shards), tier.sampling(model, experiment.scale))
         found[str(experiment.metrics)] = tier.evaluation.protocol
+    for variant in tier.pitfalls.sampling if tier.pitfalls else ():
+        folder = tier.pitfalls.right.metrics.parent / variant / "samples" / str(tier.shards)
+        changed = tier.sampling_variant(tier.pitfalls.model, tier.pitfalls.scale, variant)
+        found |= _shards(tier, folder / "shard_0.npz", changed)
     found |= {f"tables/{table}.csv": tier.table(table) for table in tier.tables}
     found |= {f"figures/{figure}.pdf": tier.figure(figure) for figure in tier.figures}
     return {path: settings for path, settings in found.items() if settings}
+
+
+def _of_pairs(tier: Tier, model: str, mask_rate: float, folder: str) -> dict[str, Settings]:
+    """Pairs, generated negatives and log-likelihoods, which several finetunes may share."""
+    found: dict[str, Settings] = {f"{folder}/pairs.npz": tier.pairs(model, mask_rate)}
+    found[f"{folder}/fakes.npz"] = tier.fakes(model)
+    for scores in ("scores", "fake_scores"):
+        for shard in range(tier.score_shards):
+            found[f"{folder}/{scores}/{tier.score_shards}/shard_{shard}.npz"] = tier.score(model)
+    return found
+
+
+def _shards(tier: Tier, first: Path, settings: Settings) -> dict[str, Settings]:
+    """All shards of samples, of which ``first`` is one."""
+    return {str(first.with_name(f"shard_{shard}.npz")): settings for shard in range(tier.shards)}

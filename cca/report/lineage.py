@@ -39,13 +39,19 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
             for path, value in number.files.items():
                 print(f"  {'' if value is None else f'{value:.6g}  '}{path}")
         print(*tree(lineage, *(number.files if number else ())), sep="\n")
+    refuse_changed(lineage)
+    if number:
+        check(original(artefact), number)
+
+
+def refuse_changed(lineage: Lineage) -> None:
+    """Raise a `CCAError` if a file is not what one of its readers, or its own record, knew."""
+    problems = lineage.problems()
     if problems:
         path, state = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         way = MEND[state] if lineage.files[path].record else "put back what was read"
         raise CCAError(f"{path}: {state}{more}; {way}")
-    if number:
-        check(original(artefact), number)
 
 
 def tree(lineage: Lineage, *starts: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ The page is a function of the folder's other files (`page`), so that it can be h
 """
 
 import io
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +17,11 @@ from cca import markdown, plugins
 from cca.config import Tier
 from cca.errors import CCAError
 from cca.files import read_json, require, sha256, write_json
-from cca.records.environment import cpu
-from cca.records.lineage import File, trace
+from cca.records.lineage import File, Lineage, trace
 from cca.records.provenance import record_path, unchanged
 from cca.report import agreement
 from cca.report.claims.markdown import glance
+from cca.report.lineage import refuse_changed
 from cca.report.tables._readable import readable
 
 LIMIT = 1_500_000
@@ -58,9 +57,11 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
         Bytes of all files.
 
     Raises:
-        CCAError: an artefact is not made, is not what its record says, was made with other settings than the
-            tier's, or all together are too large.
+        CCAError: ``out`` is something else than a published page, an artefact is not made, is not what its
+            record says, was made of what changed since or with other settings than the tier's, or all
+            together are too large.
     """
+    _refuse_to_replace(out, results)
     sources = {f"tables/{table}.csv": plugins.title("cca.report.tables", table) for table in tier.tables}
     sources |= {
         f"figures/{figure}.csv": plugins.title("cca.report.figures", figure) for figure in tier.figures
@@ -98,9 +99,18 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
         size = sum(path.stat().st_size for path in folder.iterdir())
         if size > LIMIT:
             raise CCAError(f"{out}: {size} bytes, but at most {LIMIT} may be published: show fewer figures")
-        shutil.rmtree(out, ignore_errors=True)
+        if out.exists():
+            out.rename(Path(temporary, "older"))
         folder.rename(out)
     return size
+
+
+def _refuse_to_replace(out: Path, results: Path) -> None:
+    """Raise a `CCAError` if ``out`` is or holds the results, or is anything but a published page."""
+    if results.resolve().is_relative_to(out.resolve()):
+        raise CCAError(f"{out}: would take the place of the results themselves; name another folder")
+    if out.exists() and not (out / "provenance.json").is_file():
+        raise CCAError(f"{out}: there already, and no published page; remove it or name another folder")
 
 
 def _gather(source: Path, folder: Path, config: str) -> None:
@@ -141,8 +151,12 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _files(artefacts: Iterable[Path]) -> list[File]:
-    """Artefacts and all that they were made of, each once."""
-    found = {path: file for artefact in artefacts for path, file in trace(artefact).files.items()}
+    """Artefacts and all that they were made of, each once; a `CCAError` where one is not what was read."""
+    found: dict[str, File] = {}
+    for artefact in artefacts:
+        lineage = trace(artefact)
+        files = {path: found.setdefault(path, file) for path, file in lineage.files.items()}
+        refuse_changed(Lineage(lineage.artefact, files))
     return list(found.values())
 
 
@@ -193,9 +207,7 @@ def _data(record: dict) -> str:
 
 
 def _machine(place: dict) -> str:
-    """Device and threads; the number of cores where this is the processor's machine."""
-    cores = f", {os.cpu_count()} cores" if place["device"] == cpu() else ""
-    return f"{place['device']}{cores}, {place['threads']} thread(s) a job"
+    return f"{place['device']}, {place['threads']} thread(s) a job"
 
 
 def _commit(code: dict) -> str:

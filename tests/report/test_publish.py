@@ -13,7 +13,8 @@ from PIL import Image
 from cca.config import Tier, load_tier
 from cca.errors import CCAError
 from cca.files import sha256, write_json
-from cca.records.provenance import read_record, record_path
+from cca.records.lineage import File
+from cca.records.provenance import SUFFIX, read_record, record_path
 from cca.report import agreement, publish
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,13 +77,14 @@ def results(tier: Tier, tmp_path: Path) -> Path:
     claims = {"claim": ["x_helps"], "model": ["M"], "verdict": ["inconclusive"], "note": ["one seed"]}
     pd.DataFrame(claims).to_csv(folder / "claims/claims.csv", index=False)
     pd.DataFrame({"name": ["y"]}).to_csv(folder / "pitfalls/pitfalls.csv", index=False)
+    (folder / "pitfalls/pitfalls.json").write_text("{}")
     for name in OTHERS:
         (folder / name / f"{name}.md").write_text(f"# {name}\n")
     settings = {
         "tables/table2.csv": tier.table("table2").model_dump(mode="json"),
         "figures/fig_beta.pdf": tier.figure("fig_beta").model_dump(mode="json"),
         "claims/claims.csv": tier.judged_claims().model_dump(mode="json"),
-        "pitfalls/pitfalls.csv": {},
+        "pitfalls/pitfalls.json": tier.measured_pitfalls().model_dump(mode="json"),
     }
     for made, given in settings.items():
         logs = [folder / "finetune/model.log.csv"] if made.startswith("figures") else []
@@ -199,13 +201,47 @@ def test_what_cannot_be_published_leaves_the_older_page(
     refused(r"not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
 
 
+def test_an_artefact_older_than_what_it_was_made_of_is_refused(
+    tier: Tier, results: Path, tmp_path: Path
+) -> None:
+    metrics = results / "m/metrics.json"
+    metrics.write_text('{"fid": 1}')
+    with pytest.raises(CCAError, match=r"m/metrics.json: not what its record says; delete it"):
+        publish.run(tier, name="smoke", results=results, out=tmp_path / "docs/smoke")
+    record(metrics, "2026-01-04T00:00:00+00:00", [results / "data/images.npz"])
+    with pytest.raises(CCAError, match=r"m/metrics.json: made again since; have snakemake make again"):
+        publish.run(tier, name="smoke", results=results, out=tmp_path / "docs/smoke")
+
+
+def test_nothing_but_a_published_page_is_replaced(tier: Tier, results: Path, tmp_path: Path) -> None:
+    other, file = tmp_path / "docs/smoke", tmp_path / "docs/file"
+    (other / "mine").mkdir(parents=True)
+    file.touch()
+    before = sorted(tmp_path.rglob("*"))
+    for out, message in (
+        (results, "would take the place of the results"),
+        (results.parent, "would take the place of the results"),
+        (other, "there already, and no published page"),
+        (file, "there already, and no published page"),
+    ):
+        with pytest.raises(CCAError, match=message):
+            publish.run(tier, name="smoke", results=results, out=out)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_results_of_other_settings_are_refused(tier: Tier, results: Path, tmp_path: Path) -> None:
+    other_figure = tier.figures["fig_beta"].model_copy(update={"seeds": [7]})
     for change, message in (
         (
             {"data": tier.data.model_copy(update={"seed": 7})},
             r"images.npz: not made with .* 'smoke': 'seed' is",
         ),
         ({"benchmark": "other"}, r"table2.csv: not made with the settings of tier 'smoke': 'benchmark' is"),
+        ({"figures": {"fig_beta": other_figure}}, r"fig_beta.csv: not made with .*: 'content' is"),
+        (
+            {"pitfalls": tier.pitfalls.model_copy(update={"splits": 3})},
+            r"pitfalls.csv: not made with .* 'evaluation'",
+        ),
         (
             {"preset": "gpu", "benchmark": "other"},
             r"of tier 'smoke' and preset 'gpu': 'benchmark' is another",
@@ -217,6 +253,17 @@ def test_results_of_other_settings_are_refused(tier: Tier, results: Path, tmp_pa
     assert not (tmp_path / "docs/smoke").exists()
 
 
+def test_a_setting_that_only_refuses_may_be_another(tier: Tier, tmp_path: Path) -> None:
+    def given(**changes: float) -> File:
+        settings = tier.classifier.model_copy(update=changes).model_dump(mode="json")
+        place = tmp_path / "features/classifier.safetensors"
+        return File(str(place), place, {"output": {"path": str(place)}, "settings": settings})
+
+    agreement.check(tier, "smoke", tmp_path, [given(), given(minimum_accuracy=0.01)])
+    with pytest.raises(CCAError, match=r"classifier.safetensors: not made with .*: 'seed' is another"):
+        agreement.check(tier, "smoke", tmp_path, [given(seed=7)])
+
+
 def test_every_part_of_a_tier_is_held_against_its_settings(finished: Path) -> None:
     made = finished / "results/smoke"
     whole = load_tier("smoke", REPOSITORY / "workflow/config")
@@ -225,20 +272,11 @@ def test_every_part_of_a_tier_is_held_against_its_settings(finished: Path) -> No
         if (made / path).exists():
             given = read_record(record_path(made / path))["settings"]
             assert given == settings.model_dump(mode="json"), path
-    found = {path for path in expected if (made / path).exists()}
-    assert {path.partition("/")[0] for path in found} >= {
-        "data",
-        "features",
-        "tokenizers",
-        "claims",
-        "tables",
+    held = {record_path(made / path) for path in expected}
+    others = {str(path.relative_to(made)) for path in set(made.rglob(f"*{SUFFIX}")) - held}
+    assert others == {  # what follows from its inputs
+        f"{name}{SUFFIX}" for name in ("data/heldout", "overview", "tokenizers/vq/codes")
     }
-    trained = {
-        str(path.relative_to(made))
-        for path in made.rglob("*.safetensors")
-        if "codes" not in path.parts and "shard" not in path.name
-    }
-    assert trained <= found
 
 
 def test_the_record_beside_the_page_is_plain_json_with_a_checksum_of_every_file(published: Path) -> None:
