@@ -1,7 +1,8 @@
 """What a tier's sections must agree on: names, sizes, files, and the experiments that artefacts ask for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ from cca import resources as cluster
 from cca.device import shapes_only
 from cca.entries import ImportedFinetune, ImportedModel, TrainedTokenizer
 from cca.errors import CCAError
+from cca.evaluate.classifier import Classifier
 from cca.evaluate.protocol import CLASSIFIER
 from cca.experiments import BASE
 from cca.files import require
 from cca.pitfalls.plan import MEASURED
 from cca.report.tables import place
 from cca.theory.settings import SUMMARY
+from cca.training.adversarial import Discriminator
 
 if TYPE_CHECKING:
     from cca.config import Tier
@@ -99,13 +102,21 @@ def _check_name(section: str, name: str, taken: set[str]) -> None:
 
 
 def _check_parts_fit(tier: "Tier") -> None:
-    """Build every network without memory, and hold their sizes against the data's."""
+    """Build every network without memory, and hold their sizes against each other's and the data's."""
     sources = plugins.names("cca.data.sources")
     if tier.data.source not in sources:
         raise CCAError(f"key 'data.source': '{tier.data.source}' is not one of: {', '.join(sources)}")
     built = {}
+    size, channels = tier.data.image_size, tier.data.channels
     with shapes_only():
+        for section in ("classifier", "perceptual"):
+            if settings := getattr(tier, section):
+                with _as_of(f"key '{section}.architecture'"):
+                    Classifier(settings.architecture, size, channels, num_classes=2)
         for name, entry in tier.tokenizers.items():
+            if isinstance(entry, TrainedTokenizer) and (judge := entry.training.adversarial):
+                with _as_of(f"key 'tokenizers.{name}.training'"):
+                    Discriminator(size, channels, judge.channels, judge.layers)
             built[name] = tokenizers.build(entry.kind, entry.architecture)
             own_crops = entry.codes.cropping != "none"  # cut from the source's images in any size
             for key in ("channels",) if own_crops else ("image_size", "channels"):
@@ -124,6 +135,15 @@ def _check_parts_fit(tier: "Tier") -> None:
                 raise CCAError(
                     f"key 'shards': {tier.shards}, but models.{name}.sampling has {batches} batches"
                 )
+
+
+@contextmanager
+def _as_of(where: str) -> Iterator[None]:
+    """Say of which part of the tier a refused size is."""
+    try:
+        yield
+    except CCAError as error:
+        raise CCAError(f"{where}: {error}") from None
 
 
 def _check_processes(tier: "Tier") -> None:

@@ -232,6 +232,14 @@ LATE = {"start": 100_000, "optimisation": {"learning_rate": 1}}
             {"tokenizers": {"vq": {"architecture": {"codebook": 3}}}},
             "unknown key 'codebook'; allowed keys: ",
         ),
+        (
+            {"classifier": {"architecture": {"pool_size": 9}}},
+            "key 'classifier.architecture': classifier: 3 stages leave 28 px less than pool_size 9",
+        ),
+        (
+            {"tokenizers": {"vq": {"training": {"adversarial": LATE | {"start": 0, "layers": 5}}}}},
+            "key 'tokenizers.vq.training': adversarial: layers 5 leave no patch of images of 28 px",
+        ),
     ],
 )
 def test_refusals(overrides: dict, message: str) -> None:
