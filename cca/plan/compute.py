@@ -25,6 +25,7 @@ from cca.stages.train_tokenizer import TokenizerTraining
 from cca.tokenizers import Tokenizer
 from cca.training.adversarial import AdversarialSettings, Discriminator
 from cca.training.execution import Execution
+from cca.training.perceptual import Perceptual
 
 BACKWARD = 2  # times the operations of the forward pass
 INCEPTION = 11.4e9
@@ -115,6 +116,13 @@ class Networks:
             network = Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
         return count(network, image(data))
 
+    def perceive(self, settings: ClassifierSettings) -> float:
+        """Of the tokenizers' perceptual network: an image beside another."""
+        data = self._tier.data
+        with shapes_only():
+            network = Classifier(settings.architecture, data.image_size, data.channels, self._classes)
+        return count(Perceptual(network), image(data), image(data))
+
     def discriminate(self, settings: AdversarialSettings) -> float:
         """Of a tokenizer's discriminator."""
         data = self._tier.data
@@ -160,7 +168,7 @@ def reconstructing(settings: TokenizerTraining, again: float, tier: Tier, networ
     late = settings.steps - adversarial.start if adversarial else 0
     work = settings.steps * (1 + BACKWARD) * again
     if settings.perceptual and tier.perceptual:
-        work += 2 * (2 * settings.steps + late) * networks.classify(tier.perceptual)
+        work += (2 * settings.steps + late) * networks.perceive(tier.perceptual)
     if adversarial:
         work += late * (3 + 2 * (1 + BACKWARD)) * networks.discriminate(adversarial)
     return settings.batch_size * work

@@ -48,11 +48,13 @@ def training_split(data: DataSettings) -> Split:
         raise CCAError(
             f"cca plan: how many images the source '{data.source}' has is not in cca/plan/images.py"
         )
-    each = whole.images / whole.classes
+    share = data.heldout_fraction
+    if share is not None and data.source == "imagenet":
+        whole = replace(whole, heldout=0)  # its folder `val` is not read then
+    both = whole.images + whole.heldout  # which a limit is of, and a fraction that takes a split's place
     if data.limit_per_class is not None:
-        each = min(each, data.limit_per_class)
-    chosen = each * whole.classes
-    if data.heldout_fraction is None:
-        return replace(whole, images=round(chosen))
-    heldout = round(chosen * data.heldout_fraction)
-    return replace(whole, images=round(chosen) - heldout, heldout=heldout)
+        both = min(both, data.limit_per_class * whole.classes)
+    if share is None:
+        share = whole.heldout / (whole.images + whole.heldout)
+    heldout = round(both * share)
+    return replace(whole, images=both - heldout, heldout=heldout)

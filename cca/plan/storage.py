@@ -22,7 +22,7 @@ def size(job: Job, tier: Tier, networks: Networks, split: Split) -> float:
     pixels = PIXEL * tier.data.image_size**2 * tier.data.channels
     content = 0.0
     if job.rule == "data":
-        content = split.images * (split.kept or pixels)
+        content = (split.images + split.heldout) * (split.kept or pixels)
     elif job.rule == "encode":
         coded = split.images * tier.tokenizers[job["tokenizer"]].codes.crops / tier.code_shards
         coder = networks.tokenizers[job["tokenizer"]]

@@ -5,6 +5,7 @@ network is VGG, here a classifier that the DAG trains on images of its own, apar
 evaluator's classifier is trained on: what measures is never trained on.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,21 +21,21 @@ class Perceptual(nn.Module):
 
     def __init__(self, classifier: Classifier):
         super().__init__()
-        self.stages = classifier.stages.eval().requires_grad_(False)
+        stages: list[nn.Sequential] = [*classifier.stages.eval().requires_grad_(False)]
+        between = [nn.Sequential(*stage[1:], after[0]) for stage, after in pairwise(stages)]
+        self.layers = nn.ModuleList([stages[0][0], *between])  # the last stage's blocks have no say
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (B,) of images (B, C, H, W) in [-1, 1] from others of the same shape, 0 of equal ones.
 
-        The mean over stages of the mean over positions of ``|f - f'|²``, with the map f of a stage before
-        it is halved, at each position of unit length.
+        The mean over stages of the mean over positions of ``|f - f'|²``, with the map f of a stage's first
+        convolution, before it is halved, at each position of unit length.
         """
         maps, distances = torch.cat([images, others]), []
-        for stage in self.stages:
-            assert isinstance(stage, nn.Sequential)
-            maps = stage[0](maps)
+        for layer in self.layers:
+            maps = layer(maps)
             one, other = F.normalize(maps, dim=1).chunk(2)
             distances.append((one - other).square().sum(dim=1).mean(dim=(1, 2)))
-            maps = stage[1:](maps)
         return torch.stack(distances).mean(dim=0)
 
 

@@ -124,8 +124,12 @@ def test_a_folder_may_have_a_split_of_its_own(tmp_path: Path, folder: Path, held
     assert data.class_names == ["apple", "boat"]
     assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.heldout_labels.tolist() == [0, 1]
     assert data.heldout_images[:, 0, 0, 0].tolist() == [10, 20]
-    planned = training_split(wanted)
-    assert (planned.images, planned.classes, planned.heldout) == (6, 2, 2)
+    for change in ({}, {"heldout_fraction": 0.5}, {"heldout_fraction": 0.5, "limit_per_class": 2}):
+        other = wanted.model_copy(update=change)
+        counts = images.run(other, out=tmp_path / "other.npz")
+        planned = training_split(other)
+        assert (planned.images, planned.heldout) == (counts["train"], counts["heldout"])
+        assert planned.classes == 2
     before = images.fingerprint(wanted)
     os.utime(tmp_path / "whole" / heldout / "boat/0.png", ns=(0, 0))
     assert images.fingerprint(wanted) != before

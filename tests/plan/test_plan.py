@@ -125,14 +125,17 @@ def test_guidance_doubles_drawing_and_finetuning_triples_scoring(networks: Netwo
 
 
 def test_operations_of_a_tokenizers_training_are_those_that_torch_counts_in_it(
-    networks: Networks, tier: Tier, tmp_path: Path
+    tier: Tier, tmp_path: Path
 ) -> None:
     """With its perceptual network and its discriminator; what revives codes is not planned."""
+    blocks = tier.perceptual.architecture.model_copy(update={"blocks": 1})
+    perceptual = tier.perceptual.model_copy(update={"architecture": blocks})
+    tier = tier.model_copy(update={"perceptual": perceptual})
     images, perceptual = tmp_path / "images.npz", tmp_path / "perceptual.safetensors"
     image_data.run(tier.data, out=images)
     train_classifier.run(tier.perceptual, images=images, out=perceptual)
     job = Job("tokenizer", (), (), (("tokenizer", "vq"),))
-    planned = operations(job, tier, networks, Split(160, 10))["convolution"]
+    planned = operations(job, tier, Networks(tier, 10), Split(160, 10))["convolution"]
     with FlopCounterMode(display=False) as counter:
         out = tmp_path / "tokenizer.safetensors"
         train_tokenizer.run(tier.tokenizers["vq"].making, images=images, perceptual=perceptual, out=out)
@@ -182,6 +185,24 @@ def test_images_are_as_many_as_the_stage_keeps(tier: Tier, tmp_path: Path) -> No
     assert training_split(tier.data) == Split(
         len(kept.train_images), kept.num_classes, len(kept.heldout_images)
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "expected"),
+    [
+        ("cifar10", {}, (50_000, 10_000)),
+        ("cifar10", {"heldout_fraction": 0.5}, (30_000, 30_000)),
+        ("cifar10", {"limit_per_class": 60}, (500, 100)),
+        ("imagenet", {"heldout_fraction": 0.1}, (1_153_050, 128_117)),  # `val` is not read
+        ("mnist5k", {"heldout_fraction": 0.2, "limit_per_class": 100}, (800, 200)),
+    ],
+)
+def test_a_split_of_a_sources_own_is_part_of_what_is_limited_and_split(
+    tier: Tier, source: str, change: dict, expected: tuple[int, int]
+) -> None:
+    data = tier.data.model_copy(update={"source": source, "heldout_fraction": None, "limit_per_class": None})
+    split = training_split(data.model_copy(update=change))
+    assert (split.images, split.heldout) == expected
 
 
 @pytest.mark.parametrize("family", ["llamagen", "var"])
