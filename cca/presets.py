@@ -1,7 +1,10 @@
 """Size presets: a tier file's ``presets``, one of which is merged over the rest of the file."""
 
+from pathlib import Path
+
 from cca.device import pick
 from cca.errors import CCAError
+from cca.files import read_json, write_json
 from cca.settings import merge
 
 CPU, GPU, AUTO = "cpu", "gpu", "auto"
@@ -62,3 +65,26 @@ def check_cluster(preset: str | None, given: str | None) -> None:
         raise CCAError(
             f"each job would choose its preset by its own node: give --config preset={CPU} or preset={GPU}"
         )
+
+
+def settle(preset: str | None, given: str | None, results: Path) -> None:
+    """Keep with a tier's results which preset they are made by; nothing for a tier without presets.
+
+    Args:
+        preset, given: as of `check_cluster`.
+        results: the folder, which is the same for all presets.
+
+    Raises:
+        CCAError: the results are another preset's, and this one was not given by name: the machine is
+            another, or its GPU is gone.
+    """
+    if preset is None:
+        return
+    path = results / "preset.json"
+    made = read_json(path)["preset"] if path.is_file() else preset
+    if made != preset and given != preset:
+        raise CCAError(
+            f"{results} was made with preset '{made}', and this machine takes '{preset}': give --config "
+            f"preset={made} to go on with it, or preset={preset} to make it anew"
+        )
+    write_json(path, {"preset": preset})

@@ -11,7 +11,7 @@ from cca import presets
 from cca.cli import app
 from cca.config import load_tier
 from cca.errors import CCAError
-from cca.presets import check_cluster, check_machine, take
+from cca.presets import check_cluster, check_machine, settle, take
 
 FOLDER = Path(__file__).parents[1] / "workflow/config"
 FILE = {
@@ -91,3 +91,21 @@ def test_the_printed_tier_says_its_preset_and_loads_as_the_same_sizes(tmp_path: 
         (tmp_path / "again.yaml").write_text(run.output)
         shown = load_tier("again", tmp_path).model_dump()
         assert shown == load_tier("cifar10", FOLDER, {"preset": preset}).model_dump()
+
+
+def test_results_of_one_preset_are_made_anew_by_another_only_if_that_is_named(tmp_path: Path) -> None:
+    results = tmp_path / "results/tier"
+    settle(None, None, results)
+    assert not results.exists()
+    settle("gpu", None, results)
+    settle("gpu", "auto", results)
+    message = (
+        r"tier was made with preset 'gpu', and this machine takes 'cpu': give --config preset=gpu to go on"
+    )
+    for given in (None, "auto"):
+        with pytest.raises(CCAError, match=message):
+            settle("cpu", given, results)
+    settle("cpu", "cpu", results)
+    settle("cpu", None, results)
+    with pytest.raises(CCAError, match="'cpu', and this machine takes 'gpu'"):
+        settle("gpu", None, results)

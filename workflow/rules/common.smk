@@ -15,7 +15,7 @@ from cca.errors import CCAError
 from cca.experiments import BASE, Experiment
 from cca.files import check_room
 from cca.gpus import check_run, wanted
-from cca.presets import check_cluster, check_machine
+from cca.presets import check_cluster, check_machine, settle
 
 WORKFLOW = Path(os.path.relpath(Path(workflow.basedir) / "workflow"))
 OVERRIDES = {key: value for key, value in config.items() if key != "tier"}
@@ -180,3 +180,7 @@ onstart:
         fcntl.flock(run_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("error: another snakemake run is active in this folder; wait for it or use another folder")
+    try:
+        settle(tier.preset, config.get("preset"), Path(RESULTS))
+    except CCAError as error:
+        sys.exit(f"error: {error}")
