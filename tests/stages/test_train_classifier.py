@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cca import checkpoints
 from cca.data.images import part
@@ -22,11 +23,17 @@ def settings(
     seed: int = 0,
     minimum_accuracy: float = 0.0,
     share: tuple[float, float] = (0, 1),
+    muon: float | None = None,
     **optimisation: float,
 ) -> ClassifierSettings:
     values = {
         "architecture": {"widths": [4, 8], "pool_size": 2, "features": 6},
-        "training": {"steps": 40, "batch_size": 16, "optimisation": OPTIMISATION | optimisation},
+        "training": {
+            "steps": 40,
+            "batch_size": 16,
+            "muon": muon,
+            "optimisation": OPTIMISATION | optimisation,
+        },
         "augmentation": {"shift": 0.5},
         "seed": seed,
         "share": share,
@@ -71,6 +78,20 @@ def test_the_seed_decides_the_bytes(images, tmp_path):
     a, b, c = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def test_muon_trains_convolutions_and_nothing_else(images, tmp_path):
+    """After one step, which clipping, initial weights and the batch make the same for all else."""
+    moved = {}
+    for muon in (None, 1, 4):
+        given = settings(learning_rate=1e-3, warmup_steps=0, schedule="constant", muon=muon)
+        given = given.model_copy(update={"training": given.training.model_copy(update={"steps": 1})})
+        run(given, images=images, out=tmp_path / f"{muon}.safetensors")
+        moved[muon] = load_file(tmp_path / f"{muon}.safetensors")
+    kernels = [name for name, value in moved[1].items() if value.ndim == 4]
+    assert kernels and all((moved[1][k] != moved[None][k]).any() for k in kernels)
+    assert all((moved[4][k] != moved[1][k]).any() for k in kernels)
+    assert (moved[4]["classify.weight"] == moved[None]["classify.weight"]).all()  # no convolution
 
 
 def test_images_outside_of_its_share_change_no_weight(images, tmp_path):

@@ -82,7 +82,7 @@ def stage(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Calla
     if request.param == "classifier":
         settings = {
             "architecture": {"widths": [4], "pool_size": 2, "spatial_stage": 0},
-            "training": {"steps": 9, "batch_size": 7, "optimisation": OPTIMISATION},
+            "training": {"steps": 9, "batch_size": 7, "muon": 2, "optimisation": OPTIMISATION},
             "augmentation": {"shift": 1},
         }
         checked = validate(train_classifier.ClassifierSettings, settings, "test")

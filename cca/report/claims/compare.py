@@ -15,7 +15,8 @@ def side_by_side(files: list[Path]) -> pd.DataFrame:
     """All verdicts with their notes: a row a claim, a column a model of each benchmark; "-" where not judged.
 
     Raises:
-        CCAError: a file is missing, is not the claims' CSV, or has a benchmark and model of one before it.
+        CCAError: a file is missing, is not the claims' CSV of one tier, or has a benchmark and model of one
+            before it.
     """
     columns: list[pd.DataFrame] = []
     for file in files:
@@ -34,6 +35,6 @@ def _read(file: Path) -> pd.DataFrame:
         frame = pd.read_csv(require(file))[COLUMNS].astype({"benchmark": str})
     except (ValueError, KeyError) as error:
         raise CCAError(f"{file}: not the claims.csv of a tier: {error}") from error
-    if frame.empty:
-        raise CCAError(f"{file}: not the claims.csv of a tier: no rows")
+    if frame["benchmark"].nunique() != 1 or frame.duplicated(["claim", "model"]).any():
+        raise CCAError(f"{file}: not the claims.csv of a tier: no rows, or those of several files")
     return frame

@@ -51,6 +51,13 @@ def test_other_files_and_one_model_twice_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("model,fid\nM,1\n")
     with pytest.raises(CCAError, match=r"c\.csv: not the claims\.csv of a tier: .*'claim'"):
         side_by_side([tmp_path / "c.csv"])
+    two = claims(tmp_path / "e.csv", "photos", [("x", "N", "reproduced", None)])
+    two.write_text(good.read_text() + two.read_text().partition("\n")[2])
+    with pytest.raises(CCAError, match=r"e\.csv: .* or those of several files"):
+        side_by_side([two])
+    two.write_text(good.read_text() + good.read_text().partition("\n")[2])
+    with pytest.raises(CCAError, match=r"e\.csv: .* or those of several files"):
+        side_by_side([two])
     (tmp_path / "d.csv").touch()
     with pytest.raises(CCAError, match=r"d\.csv: not the claims\.csv of a tier: No columns"):
         side_by_side([tmp_path / "d.csv"])
