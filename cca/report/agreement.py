@@ -73,10 +73,10 @@ def expected(tier: Tier) -> dict[str, Settings]:
             found |= _of_pairs(tier, model, rate, f"{model}/pairs/mask={rate:g}/seed={experiment.seed}")
         found |= _shards(tier, experiment.samples(tier.shards), tier.sampling(model, experiment.scale))
         found[str(experiment.metrics)] = tier.evaluation.protocol
-    for variant in tier.pitfalls.sampling if tier.pitfalls else ():
-        folder = tier.pitfalls.right.metrics.parent / variant / "samples" / str(tier.shards)
-        changed = tier.sampling_variant(tier.pitfalls.model, tier.pitfalls.scale, variant)
-        found |= _shards(tier, folder / "shard_0.npz", changed)
+    if pitfalls := tier.pitfalls:
+        for variant in pitfalls.sampling:
+            first = pitfalls.right.metrics.parent / variant / "samples" / str(tier.shards) / "shard_0.npz"
+            found |= _shards(tier, first, tier.sampling_variant(pitfalls.model, pitfalls.scale, variant))
     found |= {f"tables/{table}.csv": tier.table(table) for table in tier.tables}
     found |= {f"figures/{figure}.pdf": tier.figure(figure) for figure in tier.figures}
     return {path: settings for path, settings in found.items() if settings}
