@@ -1,8 +1,10 @@
 """README's excerpts of measured tiers, held against the published files."""
 
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -36,7 +38,7 @@ def shown(cell: str) -> list[tuple[float, float]]:
 
 
 def test_both_measured_tiers_are_shown() -> None:
-    assert {tier for tier, *_ in excerpts()} == {"mini", "cifar10", "cifar10-var"}
+    assert {tier for tier, *_ in excerpts()} == {"mini", "cifar10"}
 
 
 def number(name: str, text: str) -> float | None:
@@ -106,7 +108,21 @@ def test_how_far_cca_goes_is_what_the_published_numbers_say() -> None:
     for model, percent in said.items():
         assert percent == round(way("mini", model)[0])
     found = re.findall(r"λ = ([\d.]+),? (?:which )?is (\d+) % of the way in FID to s = ([\d.]+\b)", text)
-    tiers = (("cifar10", "LlamaGen"), ("cifar10-var", "VAR"))
-    for (lam, percent, scale), (tier, model) in zip(found, tiers, strict=True):
-        exact, *of = way(tier, model)
+    for (lam, percent, scale), model in zip(found, ("LlamaGen", "VAR"), strict=True):
+        exact, *of = way("cifar10", model)
         assert int(percent) == round(exact) and [float(lam), float(scale)] == of
+
+
+def test_how_near_cca_stays_to_cfg_is_what_the_published_sweep_says() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    pattern = r"As far as λ = ([\d.]+), CCA without guidance stays within ([^.]+) of CFG's FID at equal IS"
+    last, shares = re.search(pattern, text).groups()
+    sweep = pd.read_csv(PUBLISHED / "cifar10/fig4_lambda_sweep.csv").sort_values("inception_score")
+    said = {model: int(percent) for percent, model in re.findall(r"(\d+) % \((.+?)\)", shares)}
+    assert set(said) == set(sweep["panel"])
+    for model, percent in said.items():
+        points = sweep[sweep["panel"] == model]
+        cfg = points[points["method"] == "cfg"]
+        cca = points[(points["method"] == "cca") & (points["lam"] <= float(last))]
+        beside = np.interp(cca["inception_score"], cfg["inception_score"], cfg["fid"])
+        assert percent == math.ceil(100 * (cca["fid"] / beside - 1).abs().max())
