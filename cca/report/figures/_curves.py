@@ -111,6 +111,7 @@ def draw_trade_off(
             start = panel[(panel["method"] == method) & (panel["s"] == 0)]
             axis.plot(start["inception_score"], start["fid"], ls="none", zorder=3, **style.look(other))
         style.rfid_lines(axis, panel["rfid"])
+        axis.margins(x=0.12)  # room for the numbers of the outermost points
         axis.set(title=title, xlabel=style.NAMES["inception_score"], ylabel=style.NAMES["fid"])
         style.log_y(axis)
     style.legend(figure, title=note, title_fontsize=8)
