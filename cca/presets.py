@@ -68,23 +68,27 @@ def check_cluster(preset: str | None, given: str | None) -> None:
 
 
 def settle(preset: str | None, given: str | None, results: Path) -> None:
-    """Keep with a tier's results which preset they are made by; nothing for a tier without presets.
+    """Keep with a tier's results which preset was last run; nothing for a tier without presets.
 
     Args:
         preset, given: as of `check_cluster`.
         results: the folder, which is the same for all presets.
 
     Raises:
-        CCAError: the results are another preset's, and this one was not given by name: the machine is
-            another, or its GPU is gone.
+        CCAError: that was another one, and this one was not given by name: the machine is another, or its GPU
+            is gone; or the file is damaged.
     """
     if preset is None:
         return
     path = results / "preset.json"
-    made = read_json(path)["preset"] if path.is_file() else preset
-    if made != preset and given != preset:
+    last = read_json(path) if path.is_file() else {"preset": preset}
+    if last not in ({"preset": CPU}, {"preset": GPU}):
         raise CCAError(
-            f"{results} was made with preset '{made}', and this machine takes '{preset}': give --config "
-            f"preset={made} to go on with it, or preset={preset} to make it anew"
+            f"{path}: names neither preset; delete it and give --config preset={CPU} or preset={GPU}"
+        )
+    if last != {"preset": preset} and given != preset:
+        raise CCAError(
+            f"{results} was last run with preset '{last['preset']}', and this run takes '{preset}': give "
+            f"--config preset={last['preset']} to go on with it, or preset={preset} to make it anew"
         )
     write_json(path, {"preset": preset})

@@ -99,13 +99,15 @@ def test_results_of_one_preset_are_made_anew_by_another_only_if_that_is_named(tm
     assert not results.exists()
     settle("gpu", None, results)
     settle("gpu", "auto", results)
-    message = (
-        r"tier was made with preset 'gpu', and this machine takes 'cpu': give --config preset=gpu to go on"
-    )
+    message = r"tier was last run with preset 'gpu', and this run takes 'cpu': give --config preset=gpu"
     for given in (None, "auto"):
         with pytest.raises(CCAError, match=message):
             settle("cpu", given, results)
     settle("cpu", "cpu", results)
     settle("cpu", None, results)
-    with pytest.raises(CCAError, match="'cpu', and this machine takes 'gpu'"):
+    with pytest.raises(CCAError, match="'cpu', and this run takes 'gpu'"):
         settle("gpu", None, results)
+    for damaged in ("{}", "null", '{"preset": "tpu"}'):
+        (results / "preset.json").write_text(damaged)
+        with pytest.raises(CCAError, match=r"preset\.json: names neither preset; delete it and give"):
+            settle("cpu", "cpu", results)

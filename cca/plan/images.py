@@ -55,6 +55,7 @@ def training_split(data: DataSettings) -> Split:
     if data.limit_per_class is not None:
         both = min(both, data.limit_per_class * whole.classes)
     if share is None:
-        share = whole.heldout / (whole.images + whole.heldout)
-    heldout = round(both * share)
+        heldout = round(both * whole.heldout / (whole.images + whole.heldout))
+    else:
+        heldout = whole.classes * max(1, round(share * both / whole.classes))  # as the stage takes them
     return replace(whole, images=both - heldout, heldout=heldout)

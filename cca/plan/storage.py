@@ -23,6 +23,8 @@ def size(job: Job, tier: Tier, networks: Networks, split: Split) -> float:
     content = 0.0
     if job.rule == "data":
         content = (split.images + split.heldout) * (split.kept or pixels)
+    elif job.rule == "heldout":
+        content = split.heldout * pixels * 3 / tier.data.channels  # as colour
     elif job.rule == "encode":
         coded = split.images * tier.tokenizers[job["tokenizer"]].codes.crops / tier.code_shards
         coder = networks.tokenizers[job["tokenizer"]]

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cca.config import Tier
+from cca.entries import ImportedFinetune, ImportedModel
 from cca.errors import CCAError
-from cca.experiments import BASE, cost, external, quality
+from cca.experiments import BASE, Experiment, by_inception, cost, external, quality
 from cca.records.lineage import File
 from cca.settings import Settings, validate
 
@@ -15,7 +16,7 @@ PLACES = {"root"}
 
 
 def check(tier: Tier, name: str, results: Path, files: Iterable[File]) -> None:
-    """Hold the records of what the DAG makes against the tier ``name``; of imported files there are none.
+    """Hold the records of what the DAG makes against the tier ``name``.
 
     Args:
         results: the folder of the tier's results.
@@ -45,7 +46,7 @@ def check(tier: Tier, name: str, results: Path, files: Iterable[File]) -> None:
 
 
 def expected(tier: Tier) -> dict[str, Settings]:
-    """Settings of what the DAG makes, by path below the tier's results; of imported weights none."""
+    """Settings of what the DAG makes, by path below the tier's results."""
     found: dict[str, Settings | None] = {
         "data/images.npz": tier.data,
         "features/classifier.safetensors": tier.classifier,
@@ -56,23 +57,23 @@ def expected(tier: Tier) -> dict[str, Settings]:
         "pitfalls/pitfalls.json": tier.measured_pitfalls() if tier.pitfalls else None,
     }
     for tokenizer, coder in tier.tokenizers.items():
-        found[f"tokenizers/{tokenizer}/tokenizer.safetensors"] = None if coder.imported else coder.making
+        found[f"tokenizers/{tokenizer}/tokenizer.safetensors"] = coder.making
         found[str(quality(tokenizer))] = tier.evaluation.protocol
         for shard in range(tier.code_shards):
             place = f"tokenizers/{tokenizer}/codes/{tier.code_shards}/shard_{shard}.safetensors"
             found[place] = coder.codes
     for model, entry in tier.models.items():
-        found[f"{model}/{BASE}/model.safetensors"] = None if entry.imported else entry.making
+        found[f"{model}/{BASE}/model.safetensors"] = entry.making
         found[str(cost(model))] = tier.cost_of(model)
-    found |= {str(external(system)): tier.evaluation.protocol for system in tier.external}
     for experiment in tier.experiments():
-        model, finetune = experiment.model, experiment.finetune
-        if finetune != BASE and not tier.finetunes[finetune].imported:
-            found[str(experiment.checkpoint)] = tier.finetune(model, finetune)
-            rate = tier.mask_rate(model, finetune)
-            found |= _of_pairs(tier, model, rate, f"{model}/pairs/mask={rate:g}/seed={experiment.seed}")
-        found |= _shards(tier, experiment.samples(tier.shards), tier.sampling(model, experiment.scale))
-        found[str(experiment.metrics)] = tier.evaluation.protocol
+        found |= _of_finetune(tier, experiment)
+        samples = tier.sampling(experiment.model, experiment.scale)
+        found |= _shards(tier, experiment.samples(tier.shards), samples)
+    evaluated = [*(e.metrics for e in tier.experiments()), *map(external, tier.external)]
+    found |= {str(metrics): tier.evaluation.protocol for metrics in evaluated}
+    if tier.evaluation.inception:
+        others = [Path("reference/inception.npz"), *map(by_inception, evaluated)]
+        found |= {str(place): tier.evaluation.by_inception for place in others}
     if pitfalls := tier.pitfalls:
         for variant in pitfalls.sampling:
             first = pitfalls.right.metrics.parent / variant / "samples" / str(tier.shards) / "shard_0.npz"
@@ -82,10 +83,20 @@ def expected(tier: Tier) -> dict[str, Settings]:
     return {path: settings for path, settings in found.items() if settings}
 
 
-def _of_pairs(tier: Tier, model: str, mask_rate: float, folder: str) -> dict[str, Settings]:
-    """Pairs, generated negatives and log-likelihoods, which several finetunes may share."""
-    found: dict[str, Settings] = {f"{folder}/pairs.npz": tier.pairs(model, mask_rate)}
-    found[f"{folder}/fakes.npz"] = tier.fakes(model)
+def _of_finetune(tier: Tier, experiment: Experiment) -> dict[str, Settings]:
+    """A finetune's checkpoint, and its pairs, generated negatives and log-likelihoods, which others may share."""
+    model, entry = experiment.model, tier.finetunes.get(experiment.finetune)
+    if entry is None:
+        return {}
+    place = str(experiment.checkpoint)
+    if isinstance(entry, ImportedFinetune):
+        base = tier.models[model]
+        assert isinstance(base, ImportedModel)  # the tier's checks have seen to it
+        return {place: base.holding(entry.checkpoints[model])}
+    rate = tier.mask_rate(model, experiment.finetune)
+    folder = f"{model}/pairs/mask={rate:g}/seed={experiment.seed}"
+    found: dict[str, Settings] = {place: tier.finetune(model, experiment.finetune)}
+    found |= {f"{folder}/pairs.npz": tier.pairs(model, rate), f"{folder}/fakes.npz": tier.fakes(model)}
     for scores in ("scores", "fake_scores"):
         for shard in range(tier.score_shards):
             found[f"{folder}/{scores}/{tier.score_shards}/shard_{shard}.npz"] = tier.score(model)

@@ -44,9 +44,17 @@ def show(artefact: Path, row: str | None, column: str | None, *, as_json: bool =
         check(original(artefact), number)
 
 
-def refuse_changed(lineage: Lineage) -> None:
-    """Raise a `CCAError` if a file is not what one of its readers, or its own record, knew."""
+def refuse_changed(lineage: Lineage, *, may_be_deleted: bool = False) -> None:
+    """Raise a `CCAError` if a file is not what one of its readers, or its own record, knew.
+
+    With ``may_be_deleted`` it may be missing where its record is still there.
+    """
     problems = lineage.problems()
+    if may_be_deleted:
+        kept = {
+            path for path, state in problems.items() if state != MISSING or not lineage.files[path].record
+        }
+        problems = {path: problems[path] for path in kept}
     if problems:
         path, state = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

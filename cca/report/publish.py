@@ -61,14 +61,14 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
             record says, was made of what changed since or with other settings than the tier's, or all
             together are too large.
     """
-    _refuse_to_replace(out, results)
+    config = f"tier={name} preset={tier.preset}" if tier.preset else f"tier={name}"
+    _refuse_to_replace(out, results, config)
     sources = {f"tables/{table}.csv": plugins.title("cca.report.tables", table) for table in tier.tables}
     sources |= {
         f"figures/{figure}.csv": plugins.title("cca.report.figures", figure) for figure in tier.figures
     }
     others = {"claims": "The paper's claims", **ALSO}
     sources |= {f"{key}/{key}.csv": title for key, title in others.items() if getattr(tier, key)}
-    config = f"tier={name} preset={tier.preset}" if tier.preset else f"tier={name}"
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary, out.name)
@@ -105,12 +105,17 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
     return size
 
 
-def _refuse_to_replace(out: Path, results: Path) -> None:
-    """Raise a `CCAError` if ``out`` is or holds the results, or is anything but a published page."""
+def _refuse_to_replace(out: Path, results: Path, config: str) -> None:
+    """Raise a `CCAError` if ``out`` is or holds the results, or is anything but the page of ``config``."""
     if results.resolve().is_relative_to(out.resolve()):
         raise CCAError(f"{out}: would take the place of the results themselves; name another folder")
-    if out.exists() and not (out / "provenance.json").is_file():
+    if not out.exists():
+        return
+    about = out / "provenance.json"
+    if not about.is_file():
         raise CCAError(f"{out}: there already, and no published page; remove it or name another folder")
+    if (older := read_json(about).get("config")) != config:
+        raise CCAError(f"{out}: the page of '{older}', not of '{config}'; remove it or name another folder")
 
 
 def _gather(source: Path, folder: Path, config: str) -> None:
@@ -151,12 +156,15 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _files(artefacts: Iterable[Path]) -> list[File]:
-    """Artefacts and all that they were made of, each once; a `CCAError` where one is not what was read."""
+    """Artefacts and all that they were made of, each once; a `CCAError` where one is not what was read.
+
+    Samples may have been deleted to save room: their records say the rest.
+    """
     found: dict[str, File] = {}
     for artefact in artefacts:
         lineage = trace(artefact)
         files = {path: found.setdefault(path, file) for path, file in lineage.files.items()}
-        refuse_changed(Lineage(lineage.artefact, files))
+        refuse_changed(Lineage(lineage.artefact, files), may_be_deleted=True)
     return list(found.values())
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cca.config import Tier, load_tier
 from cca.errors import CCAError
+from cca.evaluate.protocol import INCEPTION
 from cca.files import sha256, write_json
 from cca.records.lineage import File
 from cca.records.provenance import SUFFIX, read_record, record_path
@@ -213,9 +214,22 @@ def test_an_artefact_older_than_what_it_was_made_of_is_refused(
         publish.run(tier, name="smoke", results=results, out=tmp_path / "docs/smoke")
 
 
+def test_what_was_deleted_to_save_room_has_its_record_still(
+    tier: Tier, results: Path, tmp_path: Path
+) -> None:
+    (results / "data/images.npz").unlink()
+    publish.run(tier, name="smoke", results=results, out=tmp_path / "docs/smoke")
+    assert "source mnist5k" in (tmp_path / "docs/smoke/README.md").read_text()
+    record_path(results / "data/images.npz").unlink()
+    with pytest.raises(CCAError, match=r"data/images.npz: missing; put back what was read"):
+        publish.run(tier, name="smoke", results=results, out=tmp_path / "docs/smoke")
+
+
 def test_nothing_but_a_published_page_is_replaced(tier: Tier, results: Path, tmp_path: Path) -> None:
     other, file = tmp_path / "docs/smoke", tmp_path / "docs/file"
     (other / "mine").mkdir(parents=True)
+    (tmp_path / "docs/page").mkdir()
+    (tmp_path / "docs/page/provenance.json").write_text('{"config": "tier=smoke preset=gpu"}')
     file.touch()
     before = sorted(tmp_path.rglob("*"))
     for out, message in (
@@ -223,6 +237,7 @@ def test_nothing_but_a_published_page_is_replaced(tier: Tier, results: Path, tmp
         (results.parent, "would take the place of the results"),
         (other, "there already, and no published page"),
         (file, "there already, and no published page"),
+        (tmp_path / "docs/page", "the page of 'tier=smoke preset=gpu', not of 'tier=smoke'"),
     ):
         with pytest.raises(CCAError, match=message):
             publish.run(tier, name="smoke", results=results, out=out)
@@ -277,6 +292,19 @@ def test_every_part_of_a_tier_is_held_against_its_settings(finished: Path) -> No
     assert others == {  # what follows from its inputs
         f"{name}{SUFFIX}" for name in ("data/heldout", "overview", "tokenizers/vq/codes")
     }
+
+
+def test_imported_weights_and_inceptions_numbers_are_held_too(tmp_path: Path) -> None:
+    paper = load_tier("paper", REPOSITORY / "workflow/config")
+    held = agreement.expected(paper)
+    imported = [name for name, entry in paper.finetunes.items() if entry.imported]
+    wanted = {e.checkpoint for e in paper.experiments() if e.finetune in ["base", *imported]}
+    assert imported and {str(path) for path in wanted} <= set(held)
+    both = {"evaluation": {"inception": "download"}}
+    held = agreement.expected(load_tier("cifar10", REPOSITORY / "workflow/config", both))
+    names = {path for path in held if path.endswith(("inception.json", "inception.npz"))}
+    assert {"reference/inception.npz", "external/heldout/inception.json"} < names
+    assert {held[path].extractor for path in names} == {INCEPTION}
 
 
 def test_the_record_beside_the_page_is_plain_json_with_a_checksum_of_every_file(published: Path) -> None:
