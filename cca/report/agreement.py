@@ -84,7 +84,7 @@ def expected(tier: Tier) -> dict[str, Settings]:
 
 
 def _of_finetune(tier: Tier, experiment: Experiment) -> dict[str, Settings]:
-    """A finetune's checkpoint, and its pairs, generated negatives and log-likelihoods, which others may share."""
+    """A finetune's checkpoint; its pairs, generated negatives and log-likelihoods, which others may share."""
     model, entry = experiment.model, tier.finetunes.get(experiment.finetune)
     if entry is None:
         return {}

@@ -49,12 +49,12 @@ def refuse_changed(lineage: Lineage, *, may_be_deleted: bool = False) -> None:
 
     With ``may_be_deleted`` it may be missing where its record is still there.
     """
-    problems = lineage.problems()
-    if may_be_deleted:
-        kept = {
-            path for path, state in problems.items() if state != MISSING or not lineage.files[path].record
-        }
-        problems = {path: problems[path] for path in kept}
+
+    def matters(path: str, state: str) -> bool:
+        deleted = state == MISSING and lineage.files[path].record is not None
+        return not (may_be_deleted and deleted)
+
+    problems = {path: state for path, state in lineage.problems().items() if matters(path, state)}
     if problems:
         path, state = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
