@@ -33,8 +33,8 @@ TRUE = 700_000
 
 PAGE = """# {benchmark}: what was measured
 
-Measured with `{config}` from {first} to {last} and gathered by `cca publish --tier {tier}`. Each command
-below makes its artefact anew, with the numbers of your machine. Rows whose source is *reported* are the
+Measured with `{config}` {dates} and gathered by `cca publish --tier {tier}`. Each command
+below makes its artefact anew, with the numbers of your machine and data. Rows whose source is *reported* are the
 paper's, on other data: never compare across benchmarks. Columns, figures and verdicts are explained in
 [Reading the results](../../reading.md).
 {remarks}
@@ -61,20 +61,21 @@ def run(tier: Tier, *, name: str, results: Path, out: Path, note: str = "") -> i
             record says, was made of what changed since or with other settings than the tier's, or all
             together are too large.
     """
-    config = f"tier={name} preset={tier.preset}" if tier.preset else f"tier={name}"
-    _refuse_to_replace(out, results, config)
     sources = {f"tables/{table}.csv": plugins.title("cca.report.tables", table) for table in tier.tables}
     sources |= {
         f"figures/{figure}.csv": plugins.title("cca.report.figures", figure) for figure in tier.figures
     }
     others = {"claims": "The paper's claims", **ALSO}
     sources |= {f"{key}/{key}.csv": title for key, title in others.items() if getattr(tier, key)}
+    config = f"tier={name} preset={tier.preset}" if tier.preset else f"tier={name}"
+    _refuse_to_replace(out, results, config)
+    _refuse_unmade(results, sources, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary, out.name)
         folder.mkdir()
         for source in sources:
-            _gather(results / source, folder, config)
+            _gather(results / source, folder)
         files = _files(results / source for source in sources)
         agreement.check(tier, name, results, files)
         about = {
@@ -118,22 +119,31 @@ def _refuse_to_replace(out: Path, results: Path, config: str) -> None:
         raise CCAError(f"{out}: the page of '{older}', not of '{config}'; remove it or name another folder")
 
 
-def _gather(source: Path, folder: Path, config: str) -> None:
-    """Copy an artefact's CSV, and the picture or the page beside it, into the folder."""
-    figure = source.parent.name == "figures"
-    beside = [".png"] if figure else [] if source.parent.name == "tables" else [".md"]
-    files = [source, *(source.with_suffix(suffix) for suffix in beside)]
-    for path in (*files, record_path(source)):
-        if not path.is_file():
-            made = command(source.parent.name, source.stem, config)
-            raise CCAError(f"{path}: not made yet; run '{made}' first")
-    for path in files:
+def _refuse_unmade(results: Path, sources: Iterable[str], config: str) -> None:
+    """Raise a `CCAError` if an artefact, what lies beside it, or its record is not there."""
+    whole = {source: [*_parts(results / source), record_path(results / source)] for source in sources}
+    if unmade := [source for source, files in whole.items() if not all(map(Path.is_file, files))]:
+        first = Path(unmade[0])
+        more, made = "", command(first.parent.name, first.stem, config)
+        if len(unmade) > 1:
+            more, made = f" (and {len(unmade) - 1} more)", f"snakemake --config {config}"
+        raise CCAError(f"{results / first}: not made yet{more}; run '{made}' first")
+
+
+def _parts(source: Path) -> list[Path]:
+    """An artefact's CSV, and the picture or the page beside it."""
+    beside = {"figures": [".png"], "tables": []}.get(source.parent.name, [".md"])
+    return [source, *map(source.with_suffix, beside)]
+
+
+def _gather(source: Path, folder: Path) -> None:
+    """Copy an artefact into the folder."""
+    for path in _parts(source):
         unchanged(path)
-    shutil.copyfile(source, folder / source.name)
-    if figure:
-        (folder / f"{source.stem}.png").write_bytes(shrunk(source.with_suffix(".png")))
-    elif beside:
-        shutil.copyfile(source.with_suffix(".md"), folder / f"{source.stem}.md")
+        if path.suffix == ".png":
+            (folder / path.name).write_bytes(shrunk(path))
+        else:
+            shutil.copyfile(path, folder / path.name)
 
 
 def shrunk(path: Path) -> bytes:
@@ -238,7 +248,9 @@ def page(folder: Path) -> str:
     took = "Minutes of all jobs of a stage and of the longest one; the largest peak of memory in MiB."
     sections.append(f"## What it took\n\n{took}\n\n{stages}")
     origin = "\n".join(["| | |", "|---|---|", *lines, ""])
-    shown = {key: about[key] for key in ("benchmark", "tier", "config", "first", "last")}
+    shown = {key: about[key] for key in ("benchmark", "tier", "config")}
+    first, last = about["first"], about["last"]
+    shown["dates"] = f"on {first}" if first == last else f"from {first} to {last}"
     left_out = [f"Not in this tier: {title}." for title in about.get("left_out", [])]
     remarks = "".join(f"\n{remark}\n" for remark in [about.get("note"), *left_out] if remark)
     return PAGE.format(**shown, remarks=remarks, origin=origin, sections="\n\n".join(sections))

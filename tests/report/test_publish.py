@@ -199,7 +199,9 @@ def test_what_cannot_be_published_leaves_the_older_page(
     picture.write_bytes(picture.read_bytes() + b"more")
     refused(r"fig_beta.png: not what its stage wrote")
     table.unlink()
-    refused(r"not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
+    refused(r"table2.csv: not made yet; run 'snakemake results/table2.csv --config tier=smoke' first")
+    record_path(picture).unlink()
+    refused(r"table2.csv: not made yet \(and 1 more\); run 'snakemake --config tier=smoke' first")
 
 
 def test_an_artefact_older_than_what_it_was_made_of_is_refused(

@@ -127,3 +127,14 @@ def test_how_near_cca_stays_to_cfg_is_what_the_published_sweep_says() -> None:
         cca = cca[cca["inception_score"] >= cfg["inception_score"].min()]  # else CFG has no equal one
         beside = np.interp(cca["inception_score"], cfg["inception_score"], cfg["fid"])
         assert percent == math.ceil(100 * (cca["fid"] / beside - 1).abs().max())
+
+
+def test_what_real_images_score_and_what_is_noise_is_what_was_published() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    table = pd.read_csv(PUBLISHED / "cifar10/table2.csv").set_index("model")
+    real = re.search(r"Real held-out images have FID (.+?), IS (.+?), precision (.+?), recall (.+?);", text)
+    for name, cell in zip(("fid", "inception_score", "precision", "recall"), real.groups(), strict=True):
+        ((digits, half),) = shown(cell)
+        assert digits == pytest.approx(table.loc["real images, held out", name], abs=half)
+    noise = re.search(r"95 % are within (FID ± .+?, recall ± [\d.]+\d)", text)[1]
+    assert noise in (PUBLISHED / "cifar10/pitfalls.md").read_text()

@@ -105,7 +105,7 @@ def draw_trade_off(
                 curve["inception_score"],
                 curve["fid"],
                 color=look["color"],
-                below=method != "cfg",
+                below=method == "cfg",  # whose FID at equal Inception Score is mostly the lower one
             )
         for method, other in starts.items():
             start = panel[(panel["method"] == method) & (panel["s"] == 0)]

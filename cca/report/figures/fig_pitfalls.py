@@ -102,7 +102,7 @@ def _limits(axis: Axes, metric: str, values: pd.Series, mean: float) -> tuple[fl
     padding = 0.08 * (ends[1] - ends[0]) or 0.1
     low, high, *edges = back(there(mean) + np.array([*ends, ends[0] - padding, ends[1] + padding]))
     axis.set_xlim(*edges)
-    subs = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 5, 7)
+    subs = (1, 3) if high > 10 * low else (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 5, 7)
     decades = logarithmic and high > 2 * low
     axis.xaxis.set_major_locator(LogLocator(subs=subs) if decades else MaxNLocator(3, steps=[1, 2, 5, 10]))
     axis.xaxis.set_minor_locator(NullLocator())

@@ -19,7 +19,7 @@ NAMES = {
     "psnr": "PSNR ↑",
     "rfid": "rFID of training images ↓",
     "num_images": "training images",
-    "codebook_use": "codes used ↑",
+    "codebook_use": "share of codes used ↑",
     "perplexity": "perplexity ↑",
 }
 
