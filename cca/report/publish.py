@@ -34,9 +34,9 @@ TRUE = 700_000
 PAGE = """# {benchmark}: what was measured
 
 Measured with `{config}` {dates} and gathered by `cca publish --tier {tier}`. Each command
-below makes its artefact anew, with the numbers of your machine and data. Rows whose source is *reported* are the
-paper's, on other data: never compare across benchmarks. Columns, figures and verdicts are explained in
-[Reading the results](../../reading.md).
+below makes its artefact anew, with the numbers of your machine and data. Rows whose source is *reported*
+are the paper's, on other data: never compare across benchmarks. Columns, figures and verdicts are explained
+in [Reading the results](../../reading.md).
 {remarks}
 {origin}
 {sections}
