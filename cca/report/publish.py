@@ -242,7 +242,7 @@ def command(kind: str, name: str, config: str) -> str:
 def page(folder: Path) -> str:
     """The page of a folder, made of its CSVs and its ``provenance.json``."""
     about = read_json(folder / "provenance.json")
-    lines = [f"| {key} | {'; '.join(about[name])} |" for key, name in LINES.items() if name in about]
+    lines = [f"| {key} | {'; '.join(about[name])} |" for key, name in LINES.items()]
     sections = [_section(folder, about["config"], **artefact) for artefact in about["artefacts"]]
     stages = markdown.table(pd.DataFrame(about["stages"], columns=STAGES))
     took = "Minutes of all jobs of a stage and of the longest one; the largest peak of memory in MiB."
@@ -251,8 +251,8 @@ def page(folder: Path) -> str:
     shown = {key: about[key] for key in ("benchmark", "tier", "config")}
     first, last = about["first"], about["last"]
     shown["dates"] = f"on {first}" if first == last else f"from {first} to {last}"
-    left_out = [f"Not in this tier: {title}." for title in about.get("left_out", [])]
-    remarks = "".join(f"\n{remark}\n" for remark in [about.get("note"), *left_out] if remark)
+    left_out = [f"Not in this tier: {title}." for title in about["left_out"]]
+    remarks = "".join(f"\n{remark}\n" for remark in [about["note"], *left_out] if remark)
     return PAGE.format(**shown, remarks=remarks, origin=origin, sections="\n\n".join(sections))
 
 
