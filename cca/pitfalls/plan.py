@@ -47,8 +47,7 @@ class TierPitfalls(Settings):
         right, *others = (self.experiment(seed, self.scale) for seed in self.seeds)
 
         def draw(group: str, name: str, what: str, experiment: Experiment, variant: str = "") -> Draw:
-            folder = experiment.metrics.parent / variant / "samples" / str(shards)
-            return Draw(group=group, name=name, what=what, folder=folder)
+            return Draw(group=group, name=name, what=what, folder=folder(experiment, shards, variant))
 
         return [
             draw("right", "as it should be", "nothing", right),
@@ -62,6 +61,11 @@ class TierPitfalls(Settings):
                 for name, change in self.sampling.items()
             ),
         ]
+
+
+def folder(experiment: Experiment, shards: int, variant: str = "") -> Path:
+    """Where samples of an experiment are, or those that are drawn wrongly as a variant says."""
+    return experiment.metrics.parent / variant / "samples" / str(shards)
 
 
 class Draw(Settings):

@@ -111,17 +111,17 @@ class Networks:
 
     def classify(self, settings: ClassifierSettings) -> float:
         """Of a classifier that the tier trains."""
-        data = self._tier.data
-        with shapes_only():
-            network = Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
-        return count(network, image(data))
+        return count(self._classifier(settings), image(self._tier.data))
 
     def perceive(self, settings: ClassifierSettings) -> float:
         """Of the tokenizers' perceptual network: an image beside another."""
+        pixels = image(self._tier.data)
+        return count(Perceptual(self._classifier(settings)), pixels, pixels)
+
+    def _classifier(self, settings: ClassifierSettings) -> Classifier:
         data = self._tier.data
         with shapes_only():
-            network = Classifier(settings.architecture, data.image_size, data.channels, self._classes)
-        return count(Perceptual(network), image(data), image(data))
+            return Classifier(settings.architecture, data.image_size, data.channels, self._classes).eval()
 
     def discriminate(self, settings: AdversarialSettings) -> float:
         """Of a tokenizer's discriminator."""

@@ -8,8 +8,10 @@ from cca.config import Tier
 from cca.entries import ImportedFinetune, ImportedModel
 from cca.errors import CCAError
 from cca.experiments import BASE, Experiment, by_inception, cost, external, quality
+from cca.pitfalls.plan import MEASURED, folder
 from cca.records.lineage import File
 from cca.settings import Settings, validate
+from cca.theory.settings import SUMMARY
 
 PLACES = {"root"}
 """Settings that say where data lie, not what they are."""
@@ -52,9 +54,9 @@ def expected(tier: Tier) -> dict[str, Settings]:
         "features/classifier.safetensors": tier.classifier,
         "features/perceptual.safetensors": tier.perceptual,
         "reference/reference.npz": tier.evaluation.protocol if tier.evaluation.reference is None else None,
-        "theory/theory.csv": tier.theory,
+        str(SUMMARY): tier.theory,
         "claims/claims.csv": tier.judged_claims() if tier.claims else None,
-        "pitfalls/pitfalls.json": tier.measured_pitfalls() if tier.pitfalls else None,
+        str(MEASURED): tier.measured_pitfalls() if tier.pitfalls else None,
     }
     for tokenizer, coder in tier.tokenizers.items():
         found[f"tokenizers/{tokenizer}/tokenizer.safetensors"] = coder.making
@@ -65,18 +67,19 @@ def expected(tier: Tier) -> dict[str, Settings]:
     for model, entry in tier.models.items():
         found[f"{model}/{BASE}/model.safetensors"] = entry.making
         found[str(cost(model))] = tier.cost_of(model)
-    for experiment in tier.experiments():
+    experiments = tier.experiments()
+    for experiment in experiments:
         found |= _of_finetune(tier, experiment)
         samples = tier.sampling(experiment.model, experiment.scale)
         found |= _shards(tier, experiment.samples(tier.shards), samples)
-    evaluated = [*(e.metrics for e in tier.experiments()), *map(external, tier.external)]
+    evaluated = [*(e.metrics for e in experiments), *map(external, tier.external)]
     found |= {str(metrics): tier.evaluation.protocol for metrics in evaluated}
     if tier.evaluation.inception:
         others = [Path("reference/inception.npz"), *map(by_inception, evaluated)]
         found |= {str(place): tier.evaluation.by_inception for place in others}
     if pitfalls := tier.pitfalls:
         for variant in pitfalls.sampling:
-            first = pitfalls.right.metrics.parent / variant / "samples" / str(tier.shards) / "shard_0.npz"
+            first = folder(pitfalls.right, tier.shards, variant) / "shard_0.npz"
             found |= _shards(tier, first, tier.sampling_variant(pitfalls.model, pitfalls.scale, variant))
     found |= {f"tables/{table}.csv": tier.table(table) for table in tier.tables}
     found |= {f"figures/{figure}.pdf": tier.figure(figure) for figure in tier.figures}
@@ -94,12 +97,12 @@ def _of_finetune(tier: Tier, experiment: Experiment) -> dict[str, Settings]:
         assert isinstance(base, ImportedModel)  # the tier's checks have seen to it
         return {place: base.holding(entry.checkpoints[model])}
     rate = tier.mask_rate(model, experiment.finetune)
-    folder = f"{model}/pairs/mask={rate:g}/seed={experiment.seed}"
+    pairs = f"{model}/pairs/mask={rate:g}/seed={experiment.seed}"
     found: dict[str, Settings] = {place: tier.finetune(model, experiment.finetune)}
-    found |= {f"{folder}/pairs.npz": tier.pairs(model, rate), f"{folder}/fakes.npz": tier.fakes(model)}
+    found |= {f"{pairs}/pairs.npz": tier.pairs(model, rate), f"{pairs}/fakes.npz": tier.fakes(model)}
     for scores in ("scores", "fake_scores"):
         for shard in range(tier.score_shards):
-            found[f"{folder}/{scores}/{tier.score_shards}/shard_{shard}.npz"] = tier.score(model)
+            found[f"{pairs}/{scores}/{tier.score_shards}/shard_{shard}.npz"] = tier.score(model)
     return found
 
 

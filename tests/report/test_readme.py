@@ -31,6 +31,11 @@ def excerpts() -> list[Row]:
     return rows
 
 
+def prose() -> str:
+    """README on one line."""
+    return " ".join((ROOT / "README.md").read_text().split())
+
+
 def shown(cell: str) -> list[tuple[float, float]]:
     """Of the mean and the deviation, if any, in a cell: the number, and half a unit of its last digit."""
     parts = [part.strip() for part in cell.split("±")]
@@ -101,7 +106,7 @@ def way(tier: str, model: str) -> tuple[float, float, float]:
 
 
 def test_how_far_cca_goes_is_what_the_published_numbers_say() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = prose()
     shares = re.search(r"CCA without guidance goes ([^.]+) of the way from", text)[1]
     said = {model: int(percent) for percent, model in re.findall(r"(\d+) % \((.+?)\)", shares)}
     assert set(said) == {model for tier, model, *_ in excerpts() if tier == "mini"}
@@ -114,7 +119,7 @@ def test_how_far_cca_goes_is_what_the_published_numbers_say() -> None:
 
 
 def test_how_near_cca_stays_to_cfg_is_what_the_published_sweep_says() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = prose()
     pattern = r"As far as λ = ([\d.]+), CCA without guidance stays within ([^.]+) of CFG's FID at equal IS"
     last, shares = re.search(pattern, text).groups()
     sweep = pd.read_csv(PUBLISHED / "cifar10/fig4_lambda_sweep.csv").sort_values("inception_score")
@@ -130,7 +135,7 @@ def test_how_near_cca_stays_to_cfg_is_what_the_published_sweep_says() -> None:
 
 
 def test_what_real_images_score_and_what_is_noise_is_what_was_published() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = prose()
     table = pd.read_csv(PUBLISHED / "cifar10/table2.csv").set_index("model")
     real = re.search(r"Real held-out images have FID (.+?), IS (.+?), precision (.+?), recall (.+?);", text)
     for name, cell in zip(("fid", "inception_score", "precision", "recall"), real.groups(), strict=True):
